@@ -1,0 +1,52 @@
+"""Many worker processes on one database: how far runs a second grow with them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+from runs.bench import jobs, worker
+from runs.bench.measuring import Bench
+from runs.bench.results import Row
+from runs.bench.worker import WorkerUnderTest
+from runs.models import Run, RunStatus
+
+_SLOTS = 4
+#: Runs that a slot could do in the time of a measurement if nothing but their steps took time.
+_RUNS_A_SLOT = 40
+
+
+def workers(bench: Bench) -> Iterator[Row]:
+    """Runs whose three steps wait: what a slot can do at most is known, and is the baseline."""
+    each = 1 / (3 * jobs.WAIT_SECONDS)
+    found: list[WorkerUnderTest] = []
+    with ExitStack() as stack:
+        for count in bench.sizes.workers:
+            while len(found) < count:
+                one_more = worker.running(WORKER_CONCURRENCY=str(_SLOTS))
+                found.append(stack.enter_context(one_more))
+            slots = count * _SLOTS
+            figure = _drain(found, min(slots * _RUNS_A_SLOT, bench.sizes.crowd))
+            what = f"worker processes: {count}, slots: {slots}"
+            yield bench.row(f"workers-{count}", what, "runs/s", figure, baseline=slots * each)
+
+
+def _drain(found: Sequence[WorkerUnderTest], count: int) -> float:
+    """Trigger runs that are due at one moment, and wait for the last; runs a second."""
+    jobs.waiting.batch_trigger(list(range(_SLOTS * len(found))))  # warm-up
+    _wait(found)
+    jobs.waiting.batch_trigger(list(range(count)))
+    began = time.perf_counter()
+    _wait(found)
+    return count / (time.perf_counter() - began)
+
+
+def _wait(found: Sequence[WorkerUnderTest]) -> None:
+    unfinished = Run.objects.filter(
+        job=jobs.waiting.name, status__in=(RunStatus.PENDING, RunStatus.RUNNING)
+    )
+    while unfinished.exists():
+        for each in found:
+            each.check()
+        time.sleep(0.05)
