@@ -1,0 +1,1 @@
+"""Reading CSV files of any size, for ``import_csv``."""
