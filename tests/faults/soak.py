@@ -1,0 +1,194 @@
+"""What goes wrong while an installation is at work, and what it uses meanwhile."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import signal
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from django.db import connection
+
+from tests.faults.installation import Installation
+from tests.support.crash import Process, locked_tables
+from tests.support.sse import Parser
+
+#: Of all workers, so that what is frozen for longer is taken over.
+LEASE_SECONDS = 3.0
+
+PAGES = ("/", "/runs/", "/runs/?status=failed", "/failures/", "/jobs/toil/", "/workers/",
+         "/api/runs", "/api/jobs", "/api/runs?status=running")  # fmt: skip
+
+
+class Site:
+    """Three workers, of which one is never ended, and a web process."""
+
+    def __init__(self, installation: Installation, dice: random.Random) -> None:
+        self.installation = installation
+        self.cluster = installation.cluster
+        self.steady = installation.worker
+        self.others = [self.cluster.start() for _ in range(2)]
+        self.dice = dice
+
+    def _replace(self) -> Process:
+        """One of those that may be ended; another one comes in its place."""
+        victim = self.others.pop(self.dice.randrange(len(self.others)))
+        self.others.append(self.cluster.start(ready=False))
+        return victim
+
+    def kills_a_worker(self) -> None:
+        self._replace().kill()
+
+    def stops_a_worker(self) -> None:
+        assert self._replace().stop()[0] == 0
+
+    def freezes_a_worker(self) -> None:
+        """For longer than its lease."""
+        worker = self.dice.choice([self.steady, *self.others])
+        worker.send(signal.SIGSTOP)
+        time.sleep(LEASE_SECONDS + 1)
+        worker.send(signal.SIGCONT)
+
+    def restarts_web(self) -> None:
+        self.installation.restart_web()
+
+    def loses_the_queue(self) -> None:
+        """Whatever Huey has stored."""
+        if connection.vendor == "sqlite":
+            url = self.cluster.environment["HUEY_URL"]
+            for file in Path(url.removeprefix("sqlite:///")).parent.glob("queue.sqlite3*"):
+                file.unlink(missing_ok=True)
+            return
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'huey%'")
+            for [table] in cursor.fetchall():
+                cursor.execute(f"DELETE FROM {table}")
+
+    def cuts_off_the_database(self) -> None:
+        """On SQLite it is locked for a while; on PostgreSQL all lose their connections."""
+        if connection.vendor == "sqlite":
+            with locked_tables():
+                time.sleep(2)
+            return
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+
+FAULTS: tuple[Callable[[Site], None], ...] = (
+    Site.kills_a_worker,
+    Site.restarts_web,
+    Site.cuts_off_the_database,
+    Site.stops_a_worker,
+    Site.loses_the_queue,
+    Site.freezes_a_worker,
+)
+
+
+class Visitor:
+    """Somebody who looks at pages, and follows what happens to all runs."""
+
+    def __init__(self, site: Installation) -> None:
+        self._site = site
+        self._stop = threading.Event()
+        self.statuses: Counter[int] = Counter()
+        #: What the stream has told: how often each message, progress left out.
+        self.told: Counter[int] = Counter()
+        self._threads = [threading.Thread(target=each) for each in (self._look, self._follow)]
+        for thread in self._threads:
+            thread.start()
+
+    def leave(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def _look(self) -> None:
+        count = 0
+        while not self._stop.wait(0.3):
+            count += 1
+            self.statuses[self._site.get(PAGES[count % len(PAGES)]).status] += 1
+
+    def _follow(self) -> None:
+        parser = Parser()
+        while not self._stop.wait(0.2):
+            with suppress(OSError, http.client.HTTPException):
+                self._read(parser)
+
+    def _read(self, parser: Parser) -> None:
+        """Up to the end of one connection, from where the last one ended."""
+        asked = http.client.HTTPConnection("127.0.0.1", self._site.port, timeout=30)
+        resumed = {"Last-Event-ID": parser.last_id} if parser.last_id else {}
+        asked.request("GET", "/api/events", headers={**self._site.token, **resumed})
+        answer = asked.getresponse()
+        fresh = Parser(last_id=parser.last_id)
+        while answer.status == 200 and not self._stop.is_set():
+            part = answer.read1(65536)
+            if not part:
+                break
+            self.told.update(hash(event) for event in fresh.feed(part) if event.event != "progress")
+            parser.last_id = fresh.last_id or parser.last_id
+        asked.close()
+
+
+@dataclass
+class Gauge:
+    """Samples of what is used: of each kind of thing, in order."""
+
+    site: Site
+    samples: dict[str, list[float]] = field(default_factory=dict)
+
+    def read(self) -> None:
+        """Take a sample."""
+        found = {**self._of_processes(), **self._of_database()}
+        for name, value in found.items():
+            self.samples.setdefault(name, []).append(value)
+
+    def _of_processes(self) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, pid in (
+            ("worker", self.site.steady.pid),
+            ("web", self.site.installation.web.pid),
+        ):
+            status = dict(
+                line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+            )
+            found[f"{name}: memory, MB"] = int(status["VmRSS"].split()[0]) / 1024
+            found[f"{name}: threads"] = int(status["Threads"])
+            found[f"{name}: file handles"] = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        return found
+
+    def _of_database(self) -> dict[str, float]:
+        if connection.vendor == "sqlite":
+            file = Path(str(connection.settings_dict["NAME"]))
+            log = file.with_name(f"{file.name}-wal")
+            sizes = {"database": file, "its log": log}
+            return {f"{name}, MB": path.stat().st_size / 2**20 for name, path in sizes.items()}
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_database_size(current_database()) / 1048576.0, "
+                "(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database())"
+            )
+            [size, connections] = map(float, cursor.fetchone())
+        return {"database, MB": size, "connections": connections}
+
+    def halves(self) -> dict[str, tuple[float, float]]:
+        """What was usual in the second quarter, and in the last one.
+
+        The first quarter is left out: then caches fill, and nothing is old enough to be purged.
+        """
+        found = {}
+        for name, values in self.samples.items():
+            quarter = len(values) // 4
+            early, late = values[quarter : 2 * quarter], values[-quarter:]
+            found[name] = (statistics.median(early), statistics.median(late))
+        return found

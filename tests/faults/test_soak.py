@@ -1,0 +1,142 @@
+"""Minutes of everything at once, with a fault every few seconds; then a look at what is left."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.db.models import Sum
+
+from runs.models import Activity, Run, RunEvent
+from tests import processes
+from tests.faults import jobs
+from tests.faults.installation import Installation
+from tests.faults.invariants import check_invariants
+from tests.faults.load import Load
+from tests.faults.soak import FAULTS, LEASE_SECONDS, Gauge, Site, Visitor
+from tests.support.crash import Cluster
+
+#: What may be more at the end than it was in the second quarter.
+GROWTH = {"memory, MB": 1.25, "database, MB": 1.6, "its log, MB": 2.0}
+ELSE = 1.2
+
+#: Before so many minutes have passed, no equal parts of what is stored come and go: runs are
+#: purged a minute or two after their end, and PostgreSQL uses their place again once vacuumed.
+SETTLED = 15
+
+#: Runs are purged when they are older, in seconds; a minute later at most.
+RETAINED = 60
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    seed = os.environ.get("CRASH_SEED") or str(time.time_ns())
+    print(f"CRASH_SEED={seed}")  # noqa: T201 (pytest shows it when the test fails)
+    return random.Random(seed)
+
+
+@pytest.mark.soak
+def test_nothing_is_lost_or_doubled_in_half_a_minute(cluster: Cluster, dice: random.Random) -> None:
+    soak(cluster, dice, seconds=20, pause=3)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_nothing_is_lost_doubled_or_leaked_in_half_an_hour(
+    cluster: Cluster, dice: random.Random
+) -> None:
+    """``SOAK_MINUTES`` says how long, 30 if nothing else is said."""
+    minutes = float(os.environ.get("SOAK_MINUTES", "30"))
+    gauge = soak(cluster, dice, seconds=minutes * 60, pause=10)
+    for name, (early, late) in gauge.halves().items():
+        allowed = next((factor for end, factor in GROWTH.items() if name.endswith(end)), ELSE)
+        print(f"{name}: {early:.1f}, {late:.1f}")  # noqa: T201
+        if minutes >= SETTLED or not name.startswith("database"):
+            assert late <= early * allowed + 3, name
+
+
+def soak(cluster: Cluster, dice: random.Random, *, seconds: float, pause: float) -> Gauge:
+    """Load, visitors and faults for so long; afterwards every promise holds."""
+    environment = {
+        "LEASE_SECONDS": str(LEASE_SECONDS),
+        "RETAIN_RUNS": f"{RETAINED // 60}m",
+        "HUEY_URL": queue_url(cluster),
+    }
+    with Installation(cluster, **environment) as installation:
+        site = Site(installation, dice)
+        load = Load(cluster.folder, "mixed", 0.8 * capacity(cluster), **environment)
+        visitor, gauge = Visitor(installation), Gauge(site)
+        try:
+            faults = disturb(site, gauge, seconds, pause)
+        finally:
+            load.close()
+            visitor.leave()
+        cluster.until(lambda: not Run.objects.filter(finished_at=None).exists(), "all end", 90)
+    check_invariants()
+    check_kept(load)
+    assert set(visitor.told.values()) == {1}, "a message came twice"
+    assert visitor.statuses.keys() <= {200, 503, 0}, visitor.statuses
+    report(faults, load, visitor)
+    return gauge
+
+
+def queue_url(cluster: Cluster) -> str:
+    """Huey's storage beside the database, as it is by default."""
+    on_sqlite = connection.vendor == "sqlite"
+    return f"sqlite:///{cluster.folder}/queue.sqlite3" if on_sqlite else processes.database_url()
+
+
+def capacity(cluster: Cluster) -> float:
+    """How many runs a second these workers do."""
+    work = {"steps": 3, "seconds": 0.04, "lines": 3, "fails": False}
+    begun = time.monotonic()
+    made = jobs.toil.batch_trigger([work] * 150)
+    cluster.completed(*made, timeout=60)
+    return len(made) / (time.monotonic() - begun)
+
+
+def disturb(site: Site, gauge: Gauge, seconds: float, pause: float) -> Counter[str]:
+    """One fault after the other; how often each came."""
+    done: Counter[str] = Counter()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        due = time.monotonic() + pause
+        fault = FAULTS[sum(done.values()) % len(FAULTS)]
+        fault(site)
+        done[fault.__name__] += 1
+        gauge.read()
+        time.sleep(max(due - time.monotonic(), 0))
+        gauge.read()
+    return done
+
+
+def check_kept(load: Load) -> None:
+    """What was acknowledged lately, and not deleted, is there."""
+    done = load.done()
+    deleted = {line["run"] for line in done if line["did"] == "deleted"}
+    young = [line for line in done if line["at"] > time.time() - RETAINED]
+    expected = {line["run"] for line in young if line["did"] == "triggered"} - deleted
+    there = set(Run.objects.filter(pk__in=expected).values_list("pk", flat=True))
+    assert {UUID(run) for run in expected} <= there
+
+
+def report(faults: Counter[str], load: Load, visitor: Visitor) -> None:
+    did = Counter(line["did"] for line in load.done())
+    ended = Activity.objects.filter(span=60).aggregate(
+        completed=Sum("completed"), failed=Sum("failed"), cancelled=Sum("cancelled")
+    )
+    lines = {
+        "faults": dict(faults),
+        "asked for": dict(did),
+        "ended": ended,
+        "taken over, of those kept": RunEvent.objects.filter(kind="taken_over").count(),
+        "answers": dict(visitor.statuses),
+        "messages": len(visitor.told),
+    }
+    for name, value in lines.items():
+        print(f"{name}: {value}")  # noqa: T201

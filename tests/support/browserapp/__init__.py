@@ -1,0 +1,1 @@
+"""An app whose jobs do what a browser test says."""

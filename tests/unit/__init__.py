@@ -1,0 +1,1 @@
+"""Parts that need no run: values, settings, the registry, discovery."""
