@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import connection
 
 from tests import services
+from tests.support import flush
 
 #: Where tests start processes and wait for them, or try very many things: left to ``make proofs``.
 SLOW = (
@@ -73,6 +74,8 @@ def django_db_modify_db_settings() -> None:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Ends what processes that a test has killed left connected, or the drop would fail."""
+    if _on_postgres():
+        flush.install()
     yield
     if _on_postgres():
         with django_db_blocker.unblock(), connection.cursor() as cursor:

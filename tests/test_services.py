@@ -5,11 +5,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
 
+from runs.models import Run
 from tests import services
+from tests.pages import factories
 
 
 def test_nothing_is_written_outside_a_temporary_directory() -> None:
@@ -50,3 +54,14 @@ def test_on_postgresql_each_test_process_has_a_database_of_its_own() -> None:
 def test_on_sqlite_the_database_is_a_file_that_other_processes_can_open() -> None:
     if connection.vendor == "sqlite":
         assert Path(connection.settings_dict["NAME"]).is_file()
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_the_database_is_emptied_beside_a_reader_that_a_test_left() -> None:
+    factories.run("completed")
+    with psycopg.connect(**connection.get_connection_params()) as reader:
+        reader.execute("SELECT count(*) FROM runs_run")  # and its transaction stays open
+        call_command("flush", interactive=False)
+        assert not Run.objects.exists()
+        assert reader.execute("SELECT count(*) FROM runs_run").fetchone() == (0,)
