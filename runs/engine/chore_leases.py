@@ -7,7 +7,7 @@ and comes back can store nothing: what it writes ends with ``keep()``, in one tr
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,9 @@ from django.db.models.functions import Now
 
 from runs.engine import database, inserts, leases
 from runs.models import Chore
+
+#: When a new chore was due: no clock is asked, so none can say that it isn't yet.
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class LeaseGone(Exception):
@@ -43,11 +46,11 @@ class ChoreLease:
                 raise LeaseGone
 
     def finish(self, pause: timedelta) -> None:
-        """Give it back; the chore is due again after a pause."""
+        """Give it back; the chore is due again after a pause, which may be none."""
+        # A sum has digits that SQLite's own clock has not, and would lie in this millisecond's end.
+        due_at = leases.from_now(pause) if pause else Now()
         with database.write():
-            self._mine.update(
-                due_at=leases.from_now(pause), lease_owner=None, lease_expires_at=None
-            )
+            self._mine.update(due_at=due_at, lease_owner=None, lease_expires_at=None)
 
 
 def due(names: Collection[str], owner: UUID) -> list[str]:
@@ -58,8 +61,7 @@ def due(names: Collection[str], owner: UUID) -> list[str]:
     for name in names:
         if name not in found:
             with database.write():
-                chore = Chore(name=name, due_at=database.utc_now())
-                inserts.insert_unless_conflict(chore, now=("due_at",))
+                inserts.insert_unless_conflict(Chore(name=name, due_at=_LONG_AGO))
     return [name for name in names if found.get(name)]
 
 
