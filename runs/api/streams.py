@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
@@ -10,8 +9,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
-from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Query, Router
@@ -19,23 +16,21 @@ from ninja import Query, Router
 from runs import access
 from runs.api import messages
 from runs.api.openapi import EVENTS, RUN_EVENTS, problems
-from runs.api.problems import StreamingError, UnavailableError
+from runs.api.problems import UnavailableError
 from runs.api.requests import EventsQuery, RunEventsQuery, RunId, filters_of
-from runs.api.watching import Watcher
+from runs.api.watching import Watcher, disconnect, followed, require_asgi
 from runs.errors import FieldError, NotFoundError, ValidationError
 from runs.filters import RunFilters
 from runs.live import Ended, News, Place, RunFeed, RunsFeed, Selection, feeds
 from runs.live.moves import last_moves
-from runs.live.reading import RunReader, in_reader
+from runs.live.reading import RunReader
 from runs.models import Run
 
 router = Router(tags=["events"])
 
 T = TypeVar("T")
 
-# Seconds. A comment comes at least every 15; rights count within a minute.
-_BEAT_AFTER = 10.0
-_RECHECK_AFTER = 45.0
+#: Seconds in which the database must say where "now" is.
 _PATIENCE = 10.0
 _BEAT = b": still here\n\n"
 _HEADER = "Last-Event-ID"
@@ -55,7 +50,7 @@ async def stream_run(request: HttpRequest, id: RunId, query: Query[RunEventsQuer
     With `after=0`, everything from its beginning instead. With the `id` of a message, what came
     after that. When the run is over, and nothing is left to tell, the answer is 204.
     """
-    _require_asgi(request)
+    require_asgi(request)
 
     def open_stream() -> _RunStream | None:
         watcher = Watcher.of(request)
@@ -81,7 +76,7 @@ async def stream_runs(request: HttpRequest, query: Query[EventsQuery]) -> Any:
     `status` is that of each message: steps, log lines and progress belong to `running`. With the
     `id` of a message, what came after that; with `after=0`, everything.
     """
-    _require_asgi(request)
+    require_asgi(request)
 
     def open_stream() -> _RunsStream:
         watcher = Watcher.of(request)
@@ -116,28 +111,6 @@ class _Stream(ABC):
     def _still_may(self) -> bool:
         """Whether the client may see it still. In a thread that may read."""
 
-    async def _news(self, feed: RunFeed | RunsFeed) -> AsyncIterator[tuple[bytes, News]]:
-        """News, possibly empty, each with a comment if it is time for one."""
-        clock = feed.loop.time
-        beat_at = clock() + _BEAT_AFTER
-        # Not all at one moment, after a restart has let all in at once.
-        check_at = clock() + _RECHECK_AFTER * random.uniform(0.5, 1)  # noqa: S311 (no secret)
-        try:
-            while True:
-                news = await feed.next(within=max(beat_at - clock(), 0))
-                if clock() >= check_at:
-                    if not await in_reader(self._still_may):
-                        return
-                    check_at = clock() + _RECHECK_AFTER
-                beat = b""
-                if clock() >= beat_at:
-                    beat, beat_at = _BEAT, clock() + _BEAT_AFTER
-                yield beat, news or News()
-        except Ended:
-            return
-        finally:
-            feed.close()
-
 
 class _RunStream(_Stream):
     """One run, from a ``seq`` on, or from now."""
@@ -157,9 +130,10 @@ class _RunStream(_Stream):
             yield messages.RETRY_SOON + b"\n"
         seq = self._run.seq if self._after is None else self._after
         self._feed = feed = feeds.follow_run(self._run.pk, seq)
-        async for beat, news in self._news(feed):
-            if text := beat + messages.of_run(news, seq):
-                yield text
+        async for is_time, news in followed(feed, self._still_may):
+            text = messages.of_run(news, seq)
+            if is_time or text:
+                yield _BEAT * is_time + text
             seq = feed.seq
             for record in news.records:
                 if record.status is not None:
@@ -207,12 +181,12 @@ class _RunsStream(_Stream):
         feed = self._feed
         assert isinstance(feed, RunsFeed)
         yield messages.RETRY_SOON + _id(feed) + b"\n"
-        async for beat, news in self._news(feed):
+        async for is_time, news in followed(feed, self._still_may):
             text = messages.of_runs(news, self._statuses) if news else b""
-            if beat and not text:
-                yield _id(feed) + beat
+            if is_time and not text:
+                yield _id(feed) + _BEAT
             elif text:
-                yield beat + text
+                yield _BEAT * is_time + text
 
     def _still_may(self) -> bool:
         if not self._watcher.still_may_see_runs():
@@ -232,24 +206,14 @@ def _id(feed: RunsFeed) -> bytes:
     return b"id: %s\n" % str(feed.place).encode() if feed.place and feed.place.fits else b""
 
 
-def _require_asgi(request: HttpRequest) -> None:
-    if not isinstance(request, ASGIRequest):
-        raise StreamingError("A WSGI server can't stream: serve this site with ASGI")
-
-
 async def _reading(read: Callable[[], T]) -> T:
-    """Call a function that reads, where the credentials were read too, and disconnect there.
-
-    Or each stream would keep its connection to the database for as long as it is open.
-    """
+    """Call a function that reads, where the credentials were read too, and disconnect there."""
 
     def call() -> T:
         try:
             return read()
         finally:
-            for connection in connections.all(initialized_only=True):
-                if not connection.in_atomic_block:
-                    connection.close()
+            disconnect()
 
     return await sync_to_async(call)()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec, cast
@@ -26,6 +27,7 @@ __all__ = [
     "TRIGGER",
     "VIEW",
     "actor_of",
+    "find_run",
     "page",
     "require",
     "require_for_all",
@@ -51,6 +53,14 @@ def require_for_all(request: HttpRequest, permission: str, target: str) -> None:
 def shown_runs(request: HttpRequest) -> RunQuerySet:
     """The runs that there are for the person."""
     return access.scoped(actor_of(request), Run.objects.all())
+
+
+def find_run(request: HttpRequest, id: uuid.UUID) -> Run:
+    """The run of an address, without its input and output. Raises Http404."""
+    try:
+        return access.get_run(actor_of(request), id, runs=Run.objects.defer("input", "output"))
+    except NotFoundError as error:
+        raise Http404(f"{error}. It may have been deleted.") from error
 
 
 def sees_part(request: HttpRequest) -> bool:

@@ -25,6 +25,7 @@ from runs.dashboard.failure_groups import (
     own_groups,
     slots_of,
 )
+from runs.dashboard.query import text_of, texts_of
 from runs.dashboard.shell import capped_counts, count_text
 from runs.dashboard.traceback import read_traceback
 from runs.filters import RunFilters
@@ -52,9 +53,9 @@ class Search:
     @classmethod
     def of(cls, request: HttpRequest) -> Search:
         seen = request.GET.get("seen", "")
-        q = request.GET.get("q", "").strip().replace("\x00", "")[:_MAX_TEXT]
-        jobs = [name.replace("\x00", "")[:_MAX_TEXT] for name in request.GET.getlist("job") if name]
-        return cls(seen if seen in (*AGES, "all") else "7d", q, tuple(dict.fromkeys(jobs)))
+        q = text_of(request.GET, "q", _MAX_TEXT).strip()
+        jobs = texts_of(request.GET, "job", _MAX_TEXT)
+        return cls(seen if seen in (*AGES, "all") else "7d", q, tuple(jobs))
 
     @property
     def narrowed(self) -> bool:

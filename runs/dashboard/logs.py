@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.http import urlencode
 
 from runs.dashboard.format import offset
+from runs.dashboard.query import text_of
 from runs.models import EventKind, LogEntry, LogLevel, Run, RunEvent
 from runs.payloads import JSONText, dumps
 
@@ -96,7 +97,7 @@ def read_filter(run: Run, query: QueryDict) -> LogFilter:
     seq, start = (None, None) if all_attempts else _attempt_began(run)
     return LogFilter(
         level if level in _LEVELS else "",
-        query.get("log", "").replace("\x00", "").strip()[:_MAX_TEXT],
+        text_of(query, "log", _MAX_TEXT).strip(),
         None,
         seq,
         start,

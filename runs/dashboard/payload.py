@@ -1,16 +1,22 @@
-"""Inputs, outputs and step results for show: read only as far as is shown."""
+"""Inputs, outputs and step results: for show read only as far as is shown, or as a file."""
 
 from __future__ import annotations
 
 import json
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import F, QuerySet, TextField
 from django.db.models.functions import Length, Substr
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.http import require_GET
 
+from runs.dashboard.access import find_run, page
 from runs.dashboard.format import size
 from runs.dashboard.json_tree import LIMIT, Node, json_tree
+from runs.dashboard.query import text_of
+from runs.models import Run, Step
 
 _MAX_PARSED = 250_000
 
@@ -43,6 +49,23 @@ def read_text(rows: QuerySet[Any], field: str) -> str | None:
     """The JSON text of ``field`` of the one row as it is stored."""
     found: str | None = rows.order_by().values_list(_raw(field, 2**31 - 2), flat=True).first()
     return found
+
+
+@page
+@require_GET
+def run_payload(request: HttpRequest, id: uuid.UUID, field: str) -> HttpResponse:
+    """The whole input, output or step result, as a JSON file."""
+    run = find_run(request, id)
+    if field == "step":
+        step = Step.objects.filter(run_id=id, name=text_of(request.GET, "name"))
+        text = read_text(step, "output")
+    else:
+        text = read_text(Run.objects.filter(pk=id), field)
+    if text is None:
+        raise Http404("This run has no such value.")
+    response = HttpResponse(text, content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="{str(run.id)[-12:]}-{field}.json"'
+    return response
 
 
 def _raw(field: str, length: int) -> Substr:

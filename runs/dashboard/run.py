@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, cast
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -17,12 +17,13 @@ from django.views.decorators.http import require_GET, require_http_methods
 from runs import access, conf
 from runs.access import Actor
 from runs.dashboard import actions
-from runs.dashboard.access import actor_of, page
+from runs.dashboard.access import actor_of, find_run, page
 from runs.dashboard.activity import copies_of, failed_alike
 from runs.dashboard.eta import Samples, estimate, find_start
 from runs.dashboard.logs import download_log, load_log, measure_log, read_filter
-from runs.dashboard.payload import load_payload, read_text
+from runs.dashboard.payload import load_payload
 from runs.dashboard.progress import Progress, read_progress
+from runs.dashboard.query import whole_of
 from runs.dashboard.stalled import allowed_silence, find_silence
 from runs.dashboard.steps import (
     StepDetail,
@@ -30,7 +31,6 @@ from runs.dashboard.steps import (
     StepView,
     load_step,
     load_steps,
-    whole,
     with_usual,
 )
 from runs.dashboard.traceback import read_traceback
@@ -47,7 +47,7 @@ from runs.dashboard.usual import (
     steps_took,
 )
 from runs.dashboard.waiting import Facts, Reason, gather, queue_of, why_waiting
-from runs.errors import NotFoundError, PermissionDeniedError, RunsError
+from runs.errors import PermissionDeniedError, RunsError
 from runs.models import EventKind, LogEntry, Run, RunEvent, RunQuerySet, RunStatus, Step
 
 _MAX_EVENTS = 100
@@ -65,7 +65,7 @@ _LIVE_PARAMETERS = ("step", "steps", "idle", "frames", "steps_before", "steps_af
 @require_http_methods(["GET", "HEAD", "POST"])
 def run_page(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     """Show the run; a POST with ``do`` steers it."""
-    run = _get(request, id)
+    run = find_run(request, id)
     refused = ""
     status = 200
     if request.method == "POST":
@@ -75,9 +75,9 @@ def run_page(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
             raise
         except RunsError as error:
             refused, status = str(error), error.status
-            run = _get(request, id)
+            run = find_run(request, id)
     only = read_filter(run, request.GET)
-    before = whole(request.GET.get("log_before", ""))
+    before = whole_of(request.GET, "log_before")
     context = _live_context(request, run)
     size = context.get("delete_size") if only.first_seq is None else None
     context |= {
@@ -95,7 +95,7 @@ def run_page(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
 @require_GET
 def run_live(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     """The parts of an open run page that change."""
-    run = _get(request, id)
+    run = find_run(request, id)
     context = {**_live_context(request, run, refresh=True), "oob": True}
     return render(request, "dashboard/run_live.html", context)
 
@@ -104,11 +104,11 @@ def run_live(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
 @require_GET
 def run_log(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     """Lines of the log after (or before) the one named, or ``as`` a file of all of it."""
-    run = _get(request, id)
+    run = find_run(request, id)
     kind = request.GET.get("as", "")
     if kind in ("txt", "jsonl"):
         return cast("HttpResponse", download_log(request, run, kind))
-    before, after = (whole(request.GET.get(name, "")) for name in ("before", "after"))
+    before, after = whole_of(request.GET, "before"), whole_of(request.GET, "after")
     only = read_filter(run, request.GET)
     asked = None if before else after or 0
     log = load_log(run, before=before, after=asked, only=only)
@@ -124,33 +124,8 @@ def run_log(request: HttpRequest, id: uuid.UUID) -> HttpResponse:
     return render(request, "dashboard/run_log.html", context)
 
 
-@page
-@require_GET
-def run_payload(request: HttpRequest, id: uuid.UUID, field: str) -> HttpResponse:
-    """The whole input, output or step result, as a JSON file."""
-    run = _get(request, id)
-    if field == "step":
-        name = request.GET.get("name", "").replace("\x00", "")
-        text = read_text(Step.objects.filter(run_id=id, name=name), "output")
-    else:
-        text = read_text(Run.objects.filter(pk=id), field)
-    if text is None:
-        raise Http404("This run has no such value.")
-    response = HttpResponse(text, content_type="application/json")
-    response["Content-Disposition"] = f'attachment; filename="{str(run.id)[-12:]}-{field}.json"'
-    return response
-
-
 def _rows(id: uuid.UUID) -> RunQuerySet:
     return Run.objects.filter(pk=id)
-
-
-def _get(request: HttpRequest, id: uuid.UUID) -> Run:
-    runs = Run.objects.defer("input", "output")
-    try:
-        return access.get_run(actor_of(request), id, runs=runs)
-    except NotFoundError as error:
-        raise Http404(f"{error}. It may have been deleted.") from error
 
 
 def _is_live(run: Run) -> bool:
@@ -400,7 +375,7 @@ def _live_query(request: HttpRequest, step: StepDetail | None, samples: Samples)
 
 def _step_is_shown(request: HttpRequest, run: Run, step: str) -> bool:
     """Whether the page has the step's result already: stored, and not stored again since."""
-    shown = whole(request.GET.get("step_seq", ""))
+    shown = whole_of(request.GET, "step_seq")
     if shown is None:
         return False
     return Step.objects.filter(run_id=run.id, name=step, seq=shown).exists()

@@ -15,6 +15,7 @@ from runs.dashboard.eta import find_start
 from runs.dashboard.format import duration
 from runs.dashboard.logs import LogFilter, Stretch, lines_around, load_log
 from runs.dashboard.payload import Payload, load_payload
+from runs.dashboard.query import text_of, whole_of
 from runs.dashboard.timeline import Gap, Timeline
 from runs.dashboard.usual import NextStep, Spread, is_slow
 from runs.models import EventKind, Run, RunEvent, RunStatus, Step, StepStatus
@@ -43,9 +44,9 @@ class StepView:
     def of(cls, query: QueryDict) -> StepView:
         kept = {name: value for name in _KEPT if (value := query.get(name))}
         return cls(
-            query.get("step", "").replace("\x00", "") or None,
-            whole(query.get("steps_before", "")),
-            whole(query.get("steps_after", "")),
+            text_of(query, "step") or None,
+            whole_of(query, "steps_before"),
+            whole_of(query, "steps_after"),
             query.get("steps") == "table",
             query.get("idle") == "show",
             kept,
@@ -83,11 +84,6 @@ class StepView:
     @property
     def close_link(self) -> str:
         return self.link(step=None)
-
-
-def whole(text: str) -> int | None:
-    """A number from an address, or None."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 @dataclass(frozen=True)

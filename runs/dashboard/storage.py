@@ -16,9 +16,9 @@ from runs import conf
 from runs.access import VIEW
 from runs.dashboard.access import page, require_for_all
 from runs.dashboard.charts import draw
+from runs.dashboard.query import whole, whole_of
 from runs.dashboard.rates import Range, load_slots
 from runs.dashboard.shell import Kept
-from runs.dashboard.steps import whole
 from runs.engine import database, wal
 from runs.models import Activity, Chore, Span, Worker
 from runs.storage import (
@@ -158,7 +158,7 @@ def _retention(request: HttpRequest, storage: Storage, now: datetime) -> _Retent
     worker = ""
     if chore and chore.lease_owner and chore.lease_expires_at and chore.lease_expires_at > now:
         worker = str(Worker.objects.filter(pk=chore.lease_owner).first() or "a worker")
-    at_first = max(whole(request.GET.get("of", "")) or 0, left.count)
+    at_first = max(whole_of(request.GET, "of") or 0, left.count)
     due_at = chore.due_at if chore else None
     return _Retention(_words(age), left, worker, due_at, at_first)
 

@@ -17,7 +17,7 @@ from runs import access
 from runs.access import Actor, tokens
 from runs.access.permissions import WORDS, short_name
 from runs.dashboard.access import actor_of, signed_in
-from runs.dashboard.steps import whole
+from runs.dashboard.query import whole_of
 from runs.dashboard.trigger_form import read_labels
 from runs.errors import ConflictError, RunsError
 from runs.models import ApiToken
@@ -156,7 +156,7 @@ def token_list(request: HttpRequest) -> HttpResponse:
 
 
 def _revoke(request: HttpRequest) -> HttpResponse:
-    id = whole(request.POST["revoke"])
+    id = whole_of(request.POST, "revoke")
     token = tokens.tokens_of(actor_of(request)).filter(pk=id).first() if id else None
     if token is None:
         raise Http404("There is no such token.")
@@ -171,7 +171,7 @@ def _revoke(request: HttpRequest) -> HttpResponse:
 def _context(request: HttpRequest, form: Form) -> dict[str, Any]:
     actor = actor_of(request)
     found = tokens.tokens_of(actor).order_by("-id")
-    before = whole(request.GET.get("before", ""))
+    before = whole_of(request.GET, "before")
     if before:
         found = found.filter(pk__lt=before)
     shown = list(found[: PAGE_SIZE + 1])

@@ -21,6 +21,7 @@ from runs.dashboard.input_fields import (
     read_json,
     without_row,
 )
+from runs.dashboard.query import plain
 from runs.dashboard.schema_fields import form_of, skeleton
 from runs.engine.triggers import BatchItem
 from runs.errors import FieldError, RunsError, ValidationError
@@ -88,7 +89,7 @@ class TriggerForm:
     @property
     def key_holder(self) -> Run | None:
         """The run that holds the key that was typed; None also for one that is hidden."""
-        key = self.options["concurrency_key"].replace("\x00", "")
+        key = plain(self.options["concurrency_key"])
         return self._runs().summaries().filter(held_key=key).first() if key else None
 
     def handle(self, request: HttpRequest) -> Run | None:

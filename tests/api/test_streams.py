@@ -19,7 +19,7 @@ from pytest_django import Settings
 
 from runs import cancel, live, retry
 from runs.access import ALL, VIEW, tokens
-from runs.api import streams
+from runs.api import watching
 from runs.live import Position
 from runs.models import ApiToken, Run
 from runs.registry import JobDefinition
@@ -43,8 +43,8 @@ def secret(transactional_db: None) -> str:
 
 @pytest.fixture
 def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "_RECHECK_AFTER", 0.2)
-    monkeypatch.setattr(streams, "_BEAT_AFTER", 0.1)
+    monkeypatch.setattr(watching, "_RECHECK_AFTER", 0.2)
+    monkeypatch.setattr(watching, "_BEAT_AFTER", 0.1)
 
 
 def shorts(events: Any) -> list[tuple[str, str]]:
@@ -549,8 +549,8 @@ def test_a_quiet_stream_says_that_it_is_there_and_where(quick_checks: None, secr
 
 
 def test_the_beat_is_never_longer_than_promised() -> None:
-    assert streams._BEAT_AFTER <= 15
-    assert streams._BEAT_AFTER + streams._RECHECK_AFTER < 60
+    assert watching._BEAT_AFTER <= 15
+    assert watching._BEAT_AFTER + watching._RECHECK_AFTER < 60
 
 
 def test_streams_are_described() -> None:

@@ -13,7 +13,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from runs import JobDefinition, cancel, delete_run, retry
-from runs.api.durably import sse, streams
+from runs.api import watching
+from runs.api.durably import streams
 from runs.models import Run
 from tests.durably_react.conftest import Hiding, error
 from tests.durably_react.listening import Listener, types
@@ -319,7 +320,7 @@ def test_headers_keep_the_stream_unbuffered(listen: Listen) -> None:
 
 
 def test_a_quiet_stream_has_comments(listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "_BEAT_AFTER", 0.05)
+    monkeypatch.setattr(watching, "_BEAT_AFTER", 0.05)
     run = fixture_run("pending")
     stream = listen(run)
     cancel(run)
@@ -341,8 +342,8 @@ def test_a_hidden_run_is_a_404(settings: Settings, listen: Listen) -> None:
 def test_a_stream_ends_once_its_user_may_not_listen_any_more(
     listen: Listen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sse, "_RECHECK_AFTER", 0.1)
-    monkeypatch.setattr(sse, "_BEAT_AFTER", 0.05)
+    monkeypatch.setattr(watching, "_RECHECK_AFTER", 0.1)
+    monkeypatch.setattr(watching, "_BEAT_AFTER", 0.05)
     run = fixture_run("running")
     stream = listen(run)
     stream.until("run:leased")

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from runs import JobDefinition, Step, cancel, delete_run, job, retrigger, retry
 from runs.access import tokens
-from runs.api.durably import sse
+from runs.api import watching
 from runs.models import Run, RunEvent
 from tests.durably_react.conftest import Hiding, async_client
 from tests.durably_react.listening import Listener, types
@@ -230,8 +230,8 @@ def test_a_change_of_the_policy_s_answer_counts_while_the_stream_is_open(
     importer: JobDefinition,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sse, "_RECHECK_AFTER", 0.1)
-    monkeypatch.setattr(sse, "_BEAT_AFTER", 0.05)
+    monkeypatch.setattr(watching, "_RECHECK_AFTER", 0.1)
+    monkeypatch.setattr(watching, "_BEAT_AFTER", 0.05)
     stream = listen()
     settings.ACCESS_POLICY = f"{Hiding.__module__}.Hiding"
     stream.await_comments(10)
@@ -244,8 +244,8 @@ def test_a_change_of_the_policy_s_answer_counts_while_the_stream_is_open(
 def test_a_stream_ends_once_its_listener_may_not_listen_any_more(
     listen: Listen, monkeypatch: pytest.MonkeyPatch, who: str
 ) -> None:
-    monkeypatch.setattr(sse, "_RECHECK_AFTER", 0.1)
-    monkeypatch.setattr(sse, "_BEAT_AFTER", 0.05)
+    monkeypatch.setattr(watching, "_RECHECK_AFTER", 0.1)
+    monkeypatch.setattr(watching, "_BEAT_AFTER", 0.05)
     client = async_client(factories.user("ben", "view_run"))
     token, secret = tokens.create("ci", permissions=["runs.view_run"])
     headers = {"Authorization": f"Bearer {secret}"} if who == "token" else {}

@@ -12,6 +12,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from runs.access import Actor
+from runs.dashboard.format import clock
 from runs.dashboard.waiting import Cause, Facts, gather, queue_of, why_waiting
 from runs.models import Job, Run, Worker
 from tests.pages import factories
@@ -69,7 +70,7 @@ def test_no_worker_names_the_last_sign_of_one() -> None:
     run = factories.run("pending")
     assert sentence(run) == "No worker has ever reported"
     seen = dead_worker().heartbeat_at
-    assert sentence(run) == f"No worker is alive since {seen:%H:%M:%S} UTC"
+    assert sentence(run) == f"No worker is alive since {clock(seen)} UTC"
 
 
 def test_a_job_that_no_worker_knows_is_named_as_the_reason(operator: Client) -> None:

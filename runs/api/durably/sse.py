@@ -9,33 +9,25 @@ one of its six, and any status but 200 an error in the client's hooks.
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
-from django.db import connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views.decorators.csrf import csrf_exempt
 
 from runs.api.durably.door import MethodError, caller, refusal
-from runs.api.problems import StreamingError
-from runs.api.watching import Watcher
-from runs.live import Ended, News, RunFeed, RunsFeed
-from runs.live.reading import in_reader
+from runs.api.watching import Watcher, disconnect, require_asgi
 
 #: How soon a browser comes back after a break.
 WELCOME = "retry: 2000\n\n"
 #: And after the end.
 FAREWELL = "retry: 60000\n\n"
 
-# Seconds. A comment comes at least every 15, rights count within 45.
-_BEAT_AFTER = 10.0
-_RECHECK_AFTER = 30.0
-_BEAT = ": still here\n\n"
+#: That the stream is there, if there is nothing else to say.
+BEAT = ": still here\n\n"
 
 Open = Callable[[HttpRequest, Watcher], AsyncGenerator[str]]
 
@@ -67,12 +59,8 @@ def _opened(open: Open, request: HttpRequest) -> AsyncGenerator[str]:
     try:
         parts = open(request, Watcher(caller(request), request.session.session_key))
     finally:
-        # Or each stream would keep its database connection for as long as it is open.
-        for connection in connections.all(initialized_only=True):
-            if not connection.in_atomic_block:
-                connection.close()
-    if not isinstance(request, ASGIRequest):
-        raise StreamingError("A WSGI server can't stream: serve this site with ASGI")
+        disconnect()
+    require_asgi(request)
     return parts
 
 
@@ -81,35 +69,6 @@ async def _joined(first: str, rest: AsyncGenerator[str]) -> AsyncGenerator[str]:
         yield first
         async for text in rest:
             yield text
-
-
-async def followed(
-    feed: RunFeed | RunsFeed, still_may: Callable[[], bool]
-) -> AsyncGenerator[tuple[str, News]]:
-    """News of the feed, possibly empty, each with a comment if it is time for one.
-
-    Ends when ``still_may`` says no, which is called now and then in a thread that may read,
-    and when this process stops.
-    """
-    clock = feed.loop.time
-    beat_at = clock() + _BEAT_AFTER
-    # Not all at one moment, after a restart has let all in at once.
-    check_at = clock() + _RECHECK_AFTER * random.uniform(0.5, 1)  # noqa: S311 (no secret)
-    try:
-        while True:
-            news = await feed.next(within=max(beat_at - clock(), 0))
-            if clock() >= check_at:
-                if not await in_reader(still_may):
-                    return
-                check_at = clock() + _RECHECK_AFTER
-            beat = ""
-            if clock() >= beat_at:
-                beat, beat_at = _BEAT, clock() + _BEAT_AFTER
-            yield beat, news or News()
-    except Ended:
-        return
-    finally:
-        feed.close()
 
 
 def encoded(messages: Iterable[tuple[object, dict[str, Any]]]) -> str:

@@ -14,9 +14,9 @@ from runs import access
 from runs.api.durably import events
 from runs.api.durably.events import Message
 from runs.api.durably.listing import parse_jobs, parse_labels
-from runs.api.durably.sse import FAREWELL, WELCOME, encoded, followed
+from runs.api.durably.sse import BEAT, FAREWELL, WELCOME, encoded
 from runs.api.durably.views import get_run
-from runs.api.watching import Watcher
+from runs.api.watching import Watcher, followed
 from runs.engine import database
 from runs.engine.lookups import as_id
 from runs.errors import NotFoundError
@@ -92,11 +92,11 @@ class _RunStream:
         feed = feeds.follow_run(self.run.pk, self.after)
         is_over = False
         async with aclosing(followed(feed, self._still_may)) as every:
-            async for beat, news in every:
+            async for is_time, news in every:
                 for record in news.records:
                     is_over = is_over if record.status is None else record.is_end
                 ending = FAREWELL if news.gone or (is_over and not feed.is_behind) else ""
-                if text := ending + beat + encoded(_whole(news)):
+                if text := ending + BEAT * is_time + encoded(_whole(news)):
                     yield text
                 if ending:
                     return
@@ -141,9 +141,9 @@ class _RunsStream:
         feed = feeds.follow_runs(self._selection, after)
         is_first = True
         async with aclosing(followed(feed, self._still_may)) as every:
-            async for beat, news in every:
+            async for is_time, news in every:
                 feed.select(self._selection)
-                text = beat + self._text(news)
+                text = BEAT * is_time + self._text(news)
                 if is_first:
                     recent = await in_reader(self._recent) if after is None else ""
                     text = WELCOME + recent + text
