@@ -13,7 +13,7 @@ from runs.scan import walk
 PAGE_SIZE = 50
 
 # Seconds.
-LIST_BUDGET = 0.08
+LIST_BUDGET = 0.06
 SEARCH_BUDGET = 0.8
 
 

@@ -75,7 +75,7 @@ def walk(
         if part.is_last or (now >= deadline and looked >= _LEAST):
             return
         edge = part.edge
-        if now - began < budget / 4:
+        if (now - began) * _GROWTH < deadline - now:  # so much more is expected to end in time
             length = min(length * _GROWTH, most)
 
 
