@@ -120,18 +120,6 @@ class Migration(migrations.Migration):
             name='paused_by',
             field=models.CharField(blank=True, max_length=200),
         ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('error_fingerprint__isnull', False)), fields=['error_fingerprint', 'id'], name='run_by_failure'),
-        ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('source_id__isnull', False)), fields=['source_id'], name='run_copies'),
-        ),
-        migrations.AddIndex(
-            model_name='runevent',
-            index=models.Index(fields=['created_at'], name='event_by_time'),
-        ),
         migrations.AddConstraint(
             model_name='activity',
             constraint=models.UniqueConstraint(fields=('span', 'at', 'job'), name='one_activity_per_bucket'),

@@ -2,15 +2,19 @@
 
 from django.db import migrations, models
 
+from runs.upgrades import AddIndexAside
+
 
 class Migration(migrations.Migration):
+
+    atomic = False
 
     dependencies = [
         ('runs', '0002_pauses_bulk_actions_statistics'),
     ]
 
     operations = [
-        migrations.AddIndex(
+        AddIndexAside(
             model_name='run',
             index=models.Index(condition=models.Q(('status', 'failed')), fields=['job', 'id'], name='run_failed_by_job'),
         ),

@@ -1,0 +1,141 @@
+"""How a database with a million runs gets its new schema while workers go on writing.
+
+Left to itself, Django would make them wait: PostgreSQL lets nobody write to a table while an index
+of it is built, and on SQLite each migration ends with a look at every row that refers to another,
+with the lock for writers in its hand. Here that is done otherwise:
+
+- ``AddIndexAside`` builds an index of a big table, in migrations with ``atomic = False``.
+- The schema editors of ``be_patient`` hold their locks briefly.
+
+Migrations never add a column to a table of runs that makes SQLite write the table anew.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from django.db import IntegrityError, connections, migrations
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.backends.postgresql.schema import DatabaseSchemaEditor as PostgresEditor
+from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SqliteEditor
+from django.db.migrations.state import ProjectState
+
+#: Tables that refer to others and may have millions of rows.
+BIG = frozenset({"runs_step", "runs_logentry", "runs_runevent", "runs_label", "runs_bulkitem"})
+
+#: For so long a migration waits on PostgreSQL for a table that somebody else uses.
+LOCK_SECONDS = 3
+
+#: Who waits for SQLite's lock looks ten times a second whether it is free.
+_PAUSE = 0.2
+
+_IS_VALID = {
+    "sqlite": "SELECT true FROM sqlite_master WHERE type = 'index' AND name = %s",
+    "postgresql": "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)",
+}
+
+
+class AddIndexAside(migrations.AddIndex):
+    """Add an index while others write to the table; on SQLite each in a transaction of its own.
+
+    It may be run again after a crash: an index that is there stays, and one that PostgreSQL has
+    left half built, which it calls invalid, is built anew.
+    """
+
+    atomic = False
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+            return
+        how = _concurrently(schema_editor)
+        is_valid = self._is_valid(schema_editor)
+        if is_valid is False:
+            schema_editor.remove_index(model, self.index, **how)
+        if not is_valid:
+            begun = time.monotonic()
+            schema_editor.add_index(model, self.index, **how)
+            # Let those write who have been waiting, before the next one is built.
+            time.sleep(min(_PAUSE, time.monotonic() - begun))
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        model = from_state.apps.get_model(app_label, self.model_name)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
+            return
+        if self._is_valid(schema_editor) is not None:
+            schema_editor.remove_index(model, self.index, **_concurrently(schema_editor))
+
+    def _is_valid(self, schema_editor: BaseDatabaseSchemaEditor) -> bool | None:
+        """None if there is no such index, or if the statements are only to be shown."""
+        if schema_editor.collect_sql:
+            return None
+        with schema_editor.connection.cursor() as cursor:
+            cursor.execute(_IS_VALID[schema_editor.connection.vendor], [self.index.name])
+            row = cursor.fetchone()
+        return None if row is None else bool(row[0])
+
+
+def _concurrently(schema_editor: BaseDatabaseSchemaEditor) -> dict[str, Any]:
+    return {"concurrently": True} if schema_editor.connection.vendor == "postgresql" else {}
+
+
+class PatientSqliteEditor(SqliteEditor):
+    """Looks for rows that refer to nothing in small tables only, before it commits.
+
+    The look at ``BIG`` ones takes a minute for a million runs. Rows in there could lose what they
+    refer to if a migration wrote one of these tables anew, which none does.
+    """
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        end = super(SqliteEditor, self).__exit__  # not its own, which looks at all tables
+        tables = {*self.connection.introspection.table_names()} - BIG
+        try:
+            self.connection.check_constraints(table_names=sorted(tables))
+        except IntegrityError as wrong:
+            end(type(wrong), wrong, wrong.__traceback__)
+            raise
+        else:
+            end(kind, error, trace)
+        finally:
+            self.connection.enable_constraint_checking()
+
+
+class PatientPostgresEditor(PostgresEditor):
+    """Gives up rather than wait for a table for long, with everybody else behind it.
+
+    Who changes a table waits for all who use it, such as a backup, and everybody who comes
+    later waits for that change. A migration that has given up may just be run again.
+    """
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self.atomic_migration and not self.collect_sql:
+            # An index that is built aside has no transaction, and may wait: nobody waits for it.
+            self.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+        return self
+
+
+def be_patient(using: str) -> None:
+    """Before a migration: let it work with these editors."""
+    here: Any = connections[using]
+    editors = {"sqlite": PatientSqliteEditor, "postgresql": PatientPostgresEditor}
+    here.SchemaEditorClass = editors[here.vendor]
