@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
@@ -39,6 +40,10 @@ T = TypeVar("T")
 #: The step whose body the current thread or task is in.
 current_step: ContextVar[str | None] = ContextVar("current_step", default=None)
 
+#: A step is told of once it has taken this long, in seconds: most are over before, and each would
+#: cost a write.
+SHOWN_AFTER = 0.5
+
 #: So many failed steps are remembered, to name the one that a run failed in.
 _REMEMBERED_FAILURES = 1_000
 
@@ -59,7 +64,7 @@ class Execution:
         self._failed_steps: list[tuple[BaseException, str]] = []
         self._lock = threading.Lock()
         self._names: set[str] = set()
-        self._running: list[str] = []
+        self._running: dict[str, float] = {}  # since when each step has been under way
         self.buffer = Buffer(self.fence, self._shown_step)
         self.connections = BorrowedConnections()
         self._max_log = conf.max_log_bytes()
@@ -131,7 +136,7 @@ class Execution:
                 step.replayed, step.stored_output = True, stored.output
                 return step
         with self._lock:
-            self._running.append(name)
+            self._running[name] = time.monotonic()
         return step
 
     def replay(self, step: OpenStep) -> Any:
@@ -189,8 +194,7 @@ class Execution:
 
     def _close(self, step: OpenStep) -> None:
         with self._lock:
-            if step.name in self._running:
-                self._running.remove(step.name)
+            self._running.pop(step.name, None)
 
     def _put(self, record: StepRecord) -> None:
         try:
@@ -301,10 +305,10 @@ class Execution:
             raise control.HandOver("the worker stops while a full log waits for the database")
 
     def _shown_step(self) -> str | None:
-        try:
-            return self._running[-1]
-        except IndexError:
-            return None
+        long_ago = time.monotonic() - SHOWN_AFTER
+        with self._lock:
+            newest_first = reversed(self._running.items())
+            return next((name for name, since in newest_first if since <= long_ago), None)
 
     # The end
 

@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync
 from django.db import OperationalError
 
 from runs import Step, job
-from runs.engine import buffer, checkpoints, persistence
+from runs.engine import buffer, checkpoints, execution, persistence
 from runs.engine.checkpoints import Pending
 from runs.engine.step import AsyncStep
 from runs.models import LogEntry, Run
@@ -98,7 +98,11 @@ def test_what_could_not_be_written_counts_for_the_limit(
     assert LogEntry.objects.count() == 2
 
 
-def test_the_current_step_is_told_when_the_database_is_back(held: Held, away: Away) -> None:
+def test_the_current_step_is_told_when_the_database_is_back(
+    held: Held, away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "SHOWN_AFTER", 0)
+
     def body() -> str | None:
         away.times = 1
         held.execution.flush()

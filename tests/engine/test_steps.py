@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 import runs
 from runs import Step, job, retry
-from runs.engine import checkpoints, endings
+from runs.engine import checkpoints, endings, execution
 from runs.errors import (
     DuplicateStepError,
     OpenTransactionError,
@@ -155,7 +155,9 @@ def test_indexes_are_the_order_of_first_completion_without_gaps_also_after_a_res
     check_invariants()
 
 
-def test_the_run_shows_the_step_that_it_is_in(held: Held) -> None:
+def test_the_run_shows_the_step_that_it_is_in(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "SHOWN_AFTER", 0)
+
     def look() -> str | None:
         held.execution.flush()
         return Run.objects.get().current_step
@@ -163,6 +165,19 @@ def test_the_run_shows_the_step_that_it_is_in(held: Held) -> None:
     assert held.step.run("a", look) == "a"
     held.execution.flush()
     assert Run.objects.get().current_step is None
+
+
+def test_a_step_that_has_just_begun_costs_no_write_to_show_it(held: Held) -> None:
+    def look() -> str | None:
+        held.execution.flush()
+        return Run.objects.get().current_step
+
+    def outer() -> str | None:
+        held.execution._running["outer"] -= execution.SHOWN_AFTER
+        return held.step.run("inner", look)
+
+    assert held.step.run("short", look) is None
+    assert held.step.run("outer", outer) == "outer", "not the one in it, which has just begun"
 
 
 def test_storing_one_checkpoint_twice_changes_nothing(
