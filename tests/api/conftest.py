@@ -9,8 +9,10 @@ import pytest
 from pydantic import BaseModel, Field
 
 from runs import Step, job
-from runs.access import denied
+from runs.access import VIEW, denied
+from runs.api import watching
 from runs.registry import JobDefinition, registry
+from tests.access import people
 from tests.api.callers import Caller
 
 
@@ -71,3 +73,16 @@ def program(db: None, jobs: dict[str, JobDefinition]) -> Callable[..., Caller]:
 def api(program: Callable[..., Caller]) -> Caller:
     """A program that may do everything with runs."""
     return program()
+
+
+@pytest.fixture
+def secret(transactional_db: None) -> str:
+    """The token of a program that may see runs."""
+    return people.token("viewer", VIEW)[1]
+
+
+@pytest.fixture
+def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams say that they are there, and ask for rights, several times a second."""
+    monkeypatch.setattr(watching, "_RECHECK_AFTER", 0.2)
+    monkeypatch.setattr(watching, "_BEAT_AFTER", 0.1)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import enum
-import functools
 import uuid
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypedDict, TypeVar
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import pytest
 from pydantic import BaseModel, field_validator
@@ -20,10 +17,8 @@ from pytest_django import Settings
 from runs import Step, job
 from runs.errors import DuplicateStepError, StepResultError
 from runs.models import Step as StepRow
+from tests.engine.results import never, resume, returning, typed_never
 from tests.support.engine import HandWorker, Held, execute
-
-if TYPE_CHECKING:
-    from decimal import Decimal as OnlyForTypeChecking
 
 pytestmark = pytest.mark.django_db
 
@@ -79,45 +74,6 @@ class Small(BaseModel):
 
 class Large(Small):
     b: int = 2
-
-
-@pytest.fixture
-def held(worker: HandWorker) -> Held:
-    @job
-    def by_hand(step: Step) -> None:
-        pass
-
-    return worker.take(by_hand.trigger())
-
-
-def resume(held: Held) -> Held:
-    dead = HandWorker()
-    dead.id = held.claim.owner
-    dead.die()
-    return HandWorker("successor").take()
-
-
-def returning(value: Any, annotation: Any = None) -> Callable[[], Any]:
-    def body() -> Any:
-        return value
-
-    if annotation is None:
-        body.__annotations__.clear()
-    else:
-        body.__annotations__["return"] = annotation
-    return body
-
-
-def never() -> Any:
-    raise AssertionError("called on replay")
-
-
-def typed_never(annotation: Any) -> Callable[[], Any]:
-    def body() -> Any:
-        return never()
-
-    body.__annotations__["return"] = annotation
-    return body
 
 
 @pytest.mark.parametrize(
@@ -316,135 +272,6 @@ def test_a_stored_value_whose_type_raises_anything_is_a_step_result_error(held: 
     held.step.run("a", returning({"value": "other"}))
     with pytest.raises(StepResultError, match=r"'a'"):
         resume(held).step.run("a", typed_never(Picky))
-
-
-# Where the annotation is looked for
-
-
-def typed(value: str) -> Decimal:
-    return Decimal(value)
-
-
-async def typed_async(value: str) -> Decimal:
-    return Decimal(value)
-
-
-def decorated(fn: Callable[..., T]) -> Callable[..., T]:
-    @functools.wraps(fn)
-    def wrapper(*args: Any, **kwargs: Any) -> T:
-        return fn(*args, **kwargs)
-
-    return wrapper
-
-
-class Maker:
-    def make(self, value: str) -> Decimal:
-        return Decimal(value)
-
-    @classmethod
-    def make_class(cls, value: str) -> Decimal:
-        return Decimal(value)
-
-    @staticmethod
-    def make_static(value: str) -> Decimal:
-        return Decimal(value)
-
-    def __call__(self, value: str) -> Decimal:
-        return Decimal(value)
-
-
-@pytest.mark.parametrize(
-    "fn",
-    [
-        typed,
-        typed_async,
-        functools.partial(typed),
-        functools.partial(functools.partial(typed)),
-        decorated(typed),
-        Maker().make,
-        Maker.make_class,
-        Maker.make_static,
-        Maker(),
-        functools.partial(Maker().make),
-    ],
-    ids=lambda fn: getattr(fn, "__qualname__", type(fn).__name__),
-)
-def test_the_annotation_is_found_behind_wrappers(held: Held, fn: Callable[..., Any]) -> None:
-    assert held.step.run("a", fn, "1.10") == Decimal("1.10")
-    result = resume(held).step.run("a", fn, "1.10")
-    assert type(result) is Decimal
-
-
-def test_a_local_class_of_the_handler_is_an_annotation(held: Held) -> None:
-    class Local(BaseModel):
-        when: date
-
-    def make() -> Local:
-        return Local(when=date(2026, 1, 2))
-
-    assert held.step.run("a", make) == Local(when=date(2026, 1, 2))
-    assert type(resume(held).step.run("a", make)) is Local
-
-
-def only_checked() -> OnlyForTypeChecking:
-    return 5  # type: ignore[return-value]
-
-
-def broken_union() -> list[int] | "Unknown":  # type: ignore[name-defined]  # noqa: F821, UP037
-    return [5]
-
-
-def not_a_type() -> 5:  # type: ignore[valid-type]
-    return 5
-
-
-def awaitable() -> Awaitable[int]:
-    async def make() -> int:
-        return 5
-
-    return make()
-
-
-@pytest.mark.parametrize("fn", [only_checked, not_a_type, awaitable])
-def test_an_annotation_that_says_nothing_counts_as_none(held: Held, fn: Callable[..., Any]) -> None:
-    assert held.step.run("a", fn) == 5
-    assert resume(held).step.run("a", fn) == 5
-
-
-def test_an_annotation_that_can_not_even_be_evaluated_counts_as_none(held: Held) -> None:
-    assert held.step.run("a", broken_union) == [5]
-
-
-def test_builtins_and_classes_are_functions_too(held: Held) -> None:
-    assert held.step.run("a", len, [1, 2]) == 2
-    assert held.step.run("b", max, 1, 5) == 5
-    assert held.step.run("c", dict, a=1) == {"a": 1}
-    assert held.step.run("d", "x".upper) == "X"
-    assert held.step.run("e", OrderedDict, a=1) == {"a": 1}
-
-
-def test_a_lambda_returns_json(held: Held) -> None:
-    assert held.step.run("a", lambda: [1]) == [1]
-
-
-def count() -> Iterator[int]:
-    yield 1
-
-
-def test_a_generator_is_no_result(held: Held) -> None:
-    with pytest.raises(StepResultError, match="generator"):
-        held.step.run("a", count)
-
-
-def test_a_value_typed_as_anything_is_json(held: Held) -> None:
-    def any_value() -> Any:
-        return [1]
-
-    def an_object() -> object:
-        return [1]
-
-    assert held.step.run("a", any_value) == [1]
-    assert held.step.run("b", an_object) == [1]
 
 
 def test_what_is_stored_reads_as_json_values(held: Held) -> None:

@@ -16,7 +16,8 @@ from runs.registry import registry
 from tests.faults import jobs
 from tests.faults.crowd import Crowd
 from tests.faults.invariants import check_invariants
-from tests.faults.races import RACES, Stage
+from tests.faults.races import RACES
+from tests.faults.stage import Stage
 from tests.faults.rows import forget_all
 
 

@@ -16,6 +16,7 @@ from runs.engine.execution import Execution
 from runs.engine.executor import Successor
 from runs.engine.step import Step
 from runs.models import Run
+from runs.models import Step as StepRow
 from runs.registry import registry
 from runs.testing import drain
 
@@ -120,3 +121,17 @@ def race(*functions: Callable[[], Any]) -> list[Any]:
         thread.join(30)
         assert not thread.is_alive()
     return results
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    """A step's body that raises it."""
+
+    def body() -> None:
+        raise error
+
+    return body
+
+
+def stored_step(held: Held, name: str) -> StepRow:
+    """The stored step of that name."""
+    return StepRow.objects.get(run=held.claim.run_id, name=name)
