@@ -25,6 +25,7 @@ from django.db.models.functions import Coalesce, Now
 from runs import access
 from runs.access import Actor, denied
 from runs.engine import database, history, inserts, leases, lookups, operations, targets
+from runs.engine.database import Statement
 from runs.errors import ConflictError, NotFoundError, RunsError, ValidationError
 from runs.models import (
     TERMINAL,
@@ -40,6 +41,11 @@ from runs.payloads import clean_text
 logger = logging.getLogger(__name__)
 
 _BATCH = 100
+
+#: Asked all the time by every worker: so by hand, and cheap.
+_IS_ANY_OPEN = Statement(
+    "SELECT 1 FROM runs_bulkaction WHERE status IN ('pending', 'running') LIMIT 1"
+)
 _OPEN = (BulkStatus.PENDING, BulkStatus.RUNNING)
 
 _OPERATIONS: dict[str, Callable[..., Run | None]] = {
@@ -164,6 +170,8 @@ def advance(owner: UUID, seconds: float) -> bool:
 
 
 def _take(owner: UUID) -> BulkAction | None:
+    if not database.query(_IS_ANY_OPEN, ()):
+        return None
     free = BulkAction.objects.filter(leases.free_for(owner))
     waiting = free.filter(status__in=_OPEN).order_by("id")
     while (id := waiting.values_list("pk", flat=True).first()) is not None:

@@ -11,15 +11,26 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from runs.engine import database, inserts, leases
+from runs.engine.database import Statement
 from runs.models import Chore
 
 #: When a new chore was due: no clock is asked, so none can say that it isn't yet.
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+#: Which chores the owner may take; ``leases.free_for()`` by hand, since every worker asks this all
+#: the time, and by the ORM it takes a millisecond.
+_DUE = Statement("""
+    SELECT c.name, c.due_at <= {now} AND (
+        c.lease_owner IS NULL OR c.lease_expires_at <= {now} OR c.lease_owner = %s
+        OR EXISTS (SELECT 1 FROM runs_worker w
+                   WHERE w.id = c.lease_owner AND w.stopped_at IS NOT NULL))
+    FROM runs_chore c
+""")
 
 
 class LeaseGone(Exception):
@@ -55,9 +66,7 @@ class ChoreLease:
 
 def due(names: Collection[str], owner: UUID) -> list[str]:
     """Which of these chores the owner may take now; one that is new is due from the next call."""
-    mine = When(leases.free_for(owner), due_at__lte=Now(), then=Value(True))
-    rows = Chore.objects.filter(name__in=names)
-    found = dict(rows.values_list("name", Case(mine, default=Value(False))))
+    found = dict(database.query(_DUE, (database.id_param(owner),)))
     for name in names:
         if name not in found:
             with database.write():
@@ -68,6 +77,8 @@ def due(names: Collection[str], owner: UUID) -> list[str]:
 def take(name: str, owner: UUID) -> ChoreLease | None:
     """Become the holder of a chore that is due; None if it isn't, or another worker has it."""
     mine = Chore.objects.filter(leases.free_for(owner), name=name, due_at__lte=Now())
+    # All workers see it due in the same second: those that come second must not wait for the first.
+    mine = database.in_order(mine, skip_locked=True)
     with database.write():
         taken = mine.update(lease_owner=owner, lease_expires_at=leases.from_now())
     return ChoreLease(name, owner) if taken else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
@@ -13,10 +14,19 @@ from django.db import Error
 from runs.access import denied
 from runs.engine import bulk, chore_leases, database, leases, recovery, statistics, wal
 from runs.engine.chore_leases import ChoreLease, LeaseGone
+from runs.models import Worker
 
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.5
+
+#: So many workers look as often as that; of more, each the more rarely, but at least so often, in
+#: seconds. All together then don't ask the database more often the more they are.
+_CROWD = 8
+_LONGEST_PAUSE = 5.0
+
+#: How often a worker counts the others, in seconds.
+_COUNT_SECONDS = 10.0
 
 #: How long one turn of a bulk action takes, in seconds.
 BULK_SECONDS = 2.0
@@ -42,6 +52,7 @@ class Caretaker:
 
     def __init__(self, worker_id: UUID) -> None:
         self._id = worker_id
+        self._workers, self._count_at = 1, 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="caretaker", daemon=True)
 
@@ -53,13 +64,21 @@ class Caretaker:
         """Begin nothing more. What is cut off in the middle, another worker goes on with."""
         self._stop.set()
 
+    def _rest(self) -> float:
+        """How long to wait for the next look, in seconds."""
+        now = time.monotonic()
+        if now >= self._count_at:
+            self._workers = Worker.objects.reporting(database.utc_now()).count()
+            self._count_at = now + _COUNT_SECONDS
+        return min(PAUSE_SECONDS * max(1.0, self._workers / _CROWD), _LONGEST_PAUSE)
+
     def _run(self) -> None:
         pause = PAUSE_SECONDS
         while not self._stop.wait(pause):
             try:
                 busy = bulk.advance(self._id, BULK_SECONDS)
                 do_due(SLOW, self._id)
-                pause = 0 if busy else PAUSE_SECONDS
+                pause = 0 if busy else self._rest()
             except Error as error:
                 database.drop_broken_connection()
                 pause = min(max(pause, PAUSE_SECONDS) * 2, 10.0)

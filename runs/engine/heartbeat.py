@@ -72,7 +72,8 @@ class Heartbeat:
         """Find what nobody told: dead neighbours, what is to be repaired, runs that are due."""
         recovery.take_back_from_dead_workers()
         chores.do_due(chores.SWEEP, self._process.id)
-        if claims.anything_due(self._process.jobs):
+        # A thread that ends a run looks for the next by itself: only one that rests has to be told.
+        if not self._process.is_full() and claims.anything_due(self._process.jobs):
             self._process.wake()
 
     def renew(self) -> None:

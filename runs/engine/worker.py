@@ -44,6 +44,7 @@ class WorkerProcess:
         self.id: UUID = row.pk
         self.name = str(row)
         self.jobs = tuple(registry.names())
+        self._slots = row.concurrency
         self.stopping = threading.Event()
         self._turns = Turns()
         self._executions: dict[UUID, Execution] = {}
@@ -120,6 +121,10 @@ class WorkerProcess:
         """What runs now."""
         with self._lock:
             return list(self._executions.values())
+
+    def is_full(self) -> bool:
+        """Whether each of its threads executes a run."""
+        return len(self._executions) >= self._slots
 
     def notice_cancel(self, run_id: UUID) -> None:
         """Stop a run of this process that was cancelled."""

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 
 from runs.engine import chore_leases, chores, database
 from runs.engine.chore_leases import ChoreLease
@@ -78,6 +78,44 @@ def test_of_many_that_find_it_due_at_once_one_does_it() -> None:
     for thread in threads:
         thread.join(20)
     assert (sum(done), most[0]) == (1, 1)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_who_comes_second_does_not_wait_for_who_is_just_taking_it() -> None:
+    """Or the heartbeats of all workers would stand in line at one row."""
+    taken, answered = threading.Event(), threading.Event()
+
+    def first() -> None:
+        try:
+            with transaction.atomic():
+                assert chore_leases.take("tidy", uuid4())
+                taken.set()
+                assert answered.wait(10)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert taken.wait(10)
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '5s'")
+        assert chore_leases.take("tidy", uuid4()) is None
+        cursor.execute("SET lock_timeout = 0")
+    answered.set()
+    thread.join(10)
+
+
+def test_the_more_workers_there_are_the_more_rarely_each_looks_for_chores() -> None:
+    def rest(workers: int) -> float:
+        Worker.objects.all().delete()
+        for _ in range(workers):
+            register(1)
+        return chores.Caretaker(uuid4())._rest()
+
+    assert rest(1) == rest(8) == chores.PAUSE_SECONDS
+    assert rest(16) == 2 * chores.PAUSE_SECONDS
+    assert rest(200) == chores._LONGEST_PAUSE
 
 
 def test_a_dead_holder_is_followed_when_its_lease_has_run_out() -> None:

@@ -264,6 +264,28 @@ def test_a_run_that_is_being_executed_is_renewed_also_after_a_freeze(
     assert kinds(run) == ["triggered", "started", "completed"]
 
 
+def test_a_worker_looks_for_missed_runs_only_while_a_thread_of_it_rests(
+    process: WorkerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that ends a run looks for the next one anyway."""
+    woken: list[bool] = []
+    process.wake = lambda: woken.append(process.is_full())
+    beat = Heartbeat(process)
+
+    @job
+    def slow(step: Step) -> None:
+        slow.trigger()
+        beat.sweep()
+        monkeypatch.setattr(process, "_slots", 2)
+        beat.sweep()
+        process.stopping.set()
+
+    slow.trigger()
+    process.jobs = tuple(registry.names())
+    process.drain()
+    assert woken == [False]
+
+
 def test_a_claim_that_fails_is_tried_again_with_growing_pauses(
     process: WorkerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
