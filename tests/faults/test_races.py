@@ -17,8 +17,8 @@ from tests.faults import jobs
 from tests.faults.crowd import Crowd
 from tests.faults.invariants import check_invariants
 from tests.faults.races import RACES
-from tests.faults.stage import Stage
 from tests.faults.rows import forget_all
+from tests.faults.stage import Stage
 
 
 @pytest.fixture
