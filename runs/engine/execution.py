@@ -42,7 +42,7 @@ current_step: ContextVar[str | None] = ContextVar("current_step", default=None)
 
 #: A step is told of once it has taken this long, in seconds: most are over before, and each would
 #: cost a write.
-SHOWN_AFTER = 0.5
+SHOWN_AFTER = 0.2
 
 #: So many failed steps are remembered, to name the one that a run failed in.
 _REMEMBERED_FAILURES = 1_000
