@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from django.db import connection, transaction
 from huey import Huey, PostgresHuey, RedisHuey, SqliteHuey
 from huey.api import TaskWrapper
+from huey.storage import PostgresStorage
 
 from runs import conf, tasks
 from runs.connections import noticing_loss
@@ -83,6 +84,22 @@ def _open_sqlite(path: Path, common: dict[str, Any]) -> Huey:
         return SqliteHuey(filename=str(path), fsync=False, **common)
 
 
+def _send(doorbell: TaskWrapper, count: int) -> None:
+    """So many messages, which are all the same."""
+    huey, storage = doorbell.huey, doorbell.huey.storage
+    if not isinstance(storage, PostgresStorage):
+        for _ in range(count):
+            doorbell()
+    elif count > 0:
+        # In one statement, or each idle worker would hear of each of them.
+        with storage.db() as cursor:
+            cursor.execute(
+                f"WITH sent AS (INSERT INTO {storage.table_task} (queue, data, priority) "
+                "SELECT %s, %s, 0 FROM generate_series(1, %s)) SELECT pg_notify(%s, '')",
+                (storage.name, huey.serialize_task(doorbell.s()), count, storage.channel),
+            )
+
+
 def ring(runs: int = 1) -> None:
     """Wake workers for so many runs once the current transaction is committed; never raises.
 
@@ -125,8 +142,7 @@ class _Bell:
             runs = self._wanted.pop(database_name)
         try:
             doorbell = _doorbell(database_name)
-            for _ in range(min(runs, _slots_to_wake() - doorbell.huey.pending_count())):
-                doorbell()
+            _send(doorbell, min(runs, _slots_to_wake() - doorbell.huey.pending_count()))
         except Exception as error:
             logger.warning("Could not ring for a worker (it will look by itself): %s", error)
         time.sleep(_REST_SECONDS)

@@ -68,7 +68,6 @@ class Looks:
         # A connection of its own, as a process has.
         doorbell = wakeups._doorbell.__wrapped__(str(connection.settings_dict["NAME"]))
         self.pool = Pool(doorbell.huey, slots, self)
-        self.pool.start()
 
     def __call__(self) -> None:
         self.count += 1
@@ -91,6 +90,7 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Looks]]:
 
     def make(slots: int) -> Looks:
         made.append(Looks(slots))
+        made[-1].pool.start()  # only now: what it hears at once is its own work
         return made[-1]
 
     # What a message starts is the work of this process's worker: here, of the one pool.
@@ -171,6 +171,21 @@ def test_as_many_messages_as_slots_and_no_more(use_storage: Any, settings: Any) 
     runs.trigger("wakeups-nothing")
     wakeups._bell._thread.submit(lambda: None).result()
     assert huey.pending_count() == 3
+
+
+@pytest.mark.postgres
+def test_many_messages_at_once_wake_a_listener_once(use_storage: Any, settings: Any) -> None:
+    """Not once for each, as 64 idle workers would hear all that a batch sends."""
+    use_storage("postgres")
+    settings.WORKER_CONCURRENCY = 20
+    wakeups._slots = (-wakeups._SLOTS_TTL, 1)
+    huey = wakeups.get_huey()
+    listener = huey.storage._listen_conn()
+    runs.get_job("wakeups-nothing").batch_trigger([None] * 20)
+    until(lambda: huey.pending_count() == 20, "the messages")
+    assert len(list(listener.notifies(timeout=0.5))) == 1
+    for _ in range(20):
+        assert huey.dequeue().name == "work"
 
 
 def test_a_process_that_ends_at_once_has_rung(use_storage: Any) -> None:
