@@ -32,6 +32,7 @@ class Buffer:
         self._shown_step = shown_step
         self._turn = threading.RLock()
         self._lines: deque[LogLine] = deque()
+        self._unsure = 0  # so many of the lines: see Pending
         self._characters = 0
         self._progress: tuple[Any, Any, Any] | None = None
         self._written_step: str | None = None
@@ -94,10 +95,12 @@ class Buffer:
         progress, self._progress = self._progress, None
         self._written_step = self._shown_step()
         text = None if progress is None else progress_text(*progress)
-        return Pending(lines, text, self._written_step)
+        unsure, self._unsure = self._unsure, 0
+        return Pending(lines, text, self._written_step, unsure)
 
     def _put_back(self, pending: Pending) -> None:
         self._lines.extendleft(reversed(pending.lines))
+        self._unsure = pending.unsure
         self._characters += sum(map(_characters, pending.lines))
         self._written_step = ""  # which no step is called: it was not written
         if self._progress is None and pending.progress is not None:

@@ -35,6 +35,8 @@ class Pending:
     lines: Sequence[LogLine] = ()
     progress: JSONText | None = None
     current_step: str | None = None
+    #: So many of the lines may be stored already: an attempt to write them got no answer.
+    unsure: int = 0
 
 
 @dataclass(slots=True)
@@ -75,7 +77,7 @@ _INSTEAD_OF_A_FAILURE = """
         finished_at = excluded.finished_at, output = excluded.output,
         error_type = excluded.error_type, error_message = excluded.error_message,
         error_traceback = excluded.error_traceback
-    WHERE runs_step.status <> 'completed'
+    WHERE runs_step.status <> 'completed' AND runs_step.attempts < excluded.attempts
 """
 
 _DONE, _FAILED = _STEP.format(index="step_count - 1"), _STEP.format(index="NULL")
@@ -98,12 +100,40 @@ _NUMBER_LINES = Statement(
     "UPDATE runs_run SET seq = seq + %s WHERE id = %s AND lease_generation = %s RETURNING seq"
 )
 
+# Who waits for the run's row waits for an earlier attempt that is under way in the server still:
+# that has locked the row before its commit was asked for.
+_LOCK_RUN = Statement("SELECT 1 FROM runs_run WHERE id = %s {in_order}")
+
+_IS_NEWEST_LINE = Statement("""
+    SELECT 1 FROM (
+        SELECT level, message, created_at FROM runs_logentry
+        WHERE run_id = %s ORDER BY id DESC LIMIT 1
+    ) AS newest
+    WHERE level = %s AND message = %s AND created_at = %s
+""")
+
+
+def be_sure(run_id: Any, pending: Pending) -> None:
+    """Before lines are written: leave out those that are stored, by a commit without an answer.
+
+    One look is enough: lines are stored together or not at all, and by one write at a time.
+    """
+    if pending.unsure:
+        _, level, message, _, moment = pending.lines[pending.unsure - 1]
+        last = (run_id, level, message, database.time_param(moment))
+        with database.hot_write() as hot:
+            hot.rows(_LOCK_RUN, (run_id,))
+            if hot.rows(_IS_NEWEST_LINE, last):
+                pending.lines = pending.lines[pending.unsure :]
+    pending.unsure = len(pending.lines)
+
 
 def put_step(fence: tuple[Any, ...], record: StepRecord, pending: Pending) -> None:
     """Store a step's end with all that is buffered.
 
     Raises FenceRefused; AlreadyStored if the step is stored, by a commit whose answer was lost.
     """
+    be_sure(fence[0], pending)
     failure = record.failure
     is_again = record.attempts > 1
     write = _PUT_STEP[failure is not None, is_again]
@@ -127,6 +157,7 @@ def put_step(fence: tuple[Any, ...], record: StepRecord, pending: Pending) -> No
 
 def flush(fence: tuple[Any, ...], pending: Pending, *, with_state: bool) -> None:
     """Store what is buffered; ``with_state`` says that progress or current step changed."""
+    be_sure(fence[0], pending)
     with database.hot_write() as hot:
         if with_state:
             hot.rows(_FLUSH, (pending.current_step, pending.progress, *fence))

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import Error
 
-from runs.engine import claims, database, history, leases, queue, wakeups
+from runs.engine import checkpoints, claims, database, history, leases, queue, wakeups
 from runs.engine.checkpoints import Pending
 from runs.engine.claims import Claim, Claimer
 from runs.engine.database import Statement
@@ -53,6 +53,7 @@ def end_run(
 
     Raises FenceRefused; then nothing is stored.
     """
+    checkpoints.be_sure(database.id_param(claim.run_id), pending)
     if claimer is not None and (claim.key is None or database.is_sqlite()):
         try:
             return _end(claim, actor, pending, ending, claimer)
