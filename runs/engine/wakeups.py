@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 #: How long the bell rests after it has rung: what is triggered meanwhile shares the next.
 _REST_SECONDS = 0.002
 
+#: How long PostgreSQL lets who rings or answers wait for a lock on Huey's tables, in milliseconds.
+_LOCK_TIMEOUT = 2_000
+
 #: How long the number of slots to wake is remembered, in seconds.
 _SLOTS_TTL = 5.0
 _slots: tuple[float, int] = (-_SLOTS_TTL, 1)
@@ -61,14 +64,38 @@ def _make_huey(database_name: str) -> Huey:
         pool = ConnectionPool.from_url(url, socket_connect_timeout=2, socket_timeout=5)
         return RedisHuey(connection_pool=pool, **common)
     if parts.scheme in ("postgres", "postgresql"):
-        return PostgresHuey(connection=functools.partial(_connect, _parse(url)), **common)
+        return _LatePostgresHuey(connection=functools.partial(_connect, _parse(url)), **common)
     if parts.scheme == "sqlite" or is_sqlite():
         # Never the database's own file: enqueueing would wait for the caller's transaction.
         default = Path(database_name).with_suffix(".huey.sqlite3")
         path = Path(parts.path) if parts.scheme == "sqlite" else default
         path.parent.mkdir(parents=True, exist_ok=True)
         return _open_sqlite(path, common)
-    return PostgresHuey(connection=functools.partial(_connect, _like_django()), **common)
+    return _LatePostgresHuey(connection=functools.partial(_connect, _like_django()), **common)
+
+
+class _LatePostgresStorage(PostgresStorage):  # type: ignore[misc]
+    """Makes its tables once it is connected: no worker waits for a server that is away."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, create_tables=False, **options)
+
+    def _create_connection(self) -> Any:
+        made = super()._create_connection()
+        try:
+            [[last_table]] = made.execute("SELECT to_regclass(%s)", [self.table_counter])
+            if last_table is None:
+                with made.transaction():
+                    for statement in self.ddl:
+                        made.execute(statement)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+
+class _LatePostgresHuey(PostgresHuey):  # type: ignore[misc]
+    storage_class = _LatePostgresStorage
 
 
 def _open_sqlite(path: Path, common: dict[str, Any]) -> Huey:
@@ -193,5 +220,5 @@ def _connect(params: dict[str, Any]) -> Any:
     import psycopg
 
     params = noticing_loss(conf.lease_seconds(), params)
-    params["options"] += " -c synchronous_commit=off"
+    params["options"] += f" -c synchronous_commit=off -c lock_timeout={_LOCK_TIMEOUT}"
     return psycopg.connect(**params, autocommit=True)

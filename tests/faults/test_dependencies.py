@@ -1,4 +1,4 @@
-"""Databases and queues that stop, crash, starve or move: all wait, say so, and come back.
+"""Databases that stop, crash, starve or move: all wait, say so, and come back.
 
 A fault is a context manager: it begins, and ends, and says what may be answered meanwhile.
 """
@@ -23,10 +23,9 @@ from django.db import OperationalError, connection
 from django.test import Client
 from pytest_django import Settings
 
-from runs.models import Run
 from tests.faults.installation import Answer, Installation, default_database
 from tests.faults.invariants import check_invariants
-from tests.faults.servers import PostgresServer, RedisServer, Relay, small_disk
+from tests.faults.servers import PostgresServer, Relay, small_disk
 from tests.services import Missing, skip_or_fail
 from tests.support.crash import Cluster, locked_tables, trigger
 
@@ -352,48 +351,3 @@ def test_a_worker_waits_for_a_file_that_is_read_only(
 
 def remount(disk: Path, how: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    try:
-        found = RedisServer()
-    except Missing as missing:
-        skip_or_fail(missing)
-        raise
-    found.start()
-    yield found
-    found.stop()
-
-
-def test_a_queue_that_is_killed_and_flushed_loses_no_run(
-    redis: RedisServer, cluster: Cluster
-) -> None:
-    with Installation(cluster, HUEY_URL=redis.url) as site:
-        check_found(site)
-        redis.stop()
-        cpu, begun = site.cpu(), time.monotonic()
-        check_found(site)
-        time.sleep(max(begun + AWAY - time.monotonic(), 0))
-        took = time.monotonic() - begun
-        for name, used in site.cpu().items():
-            assert used - cpu[name] < BUSY * took + 1, name  # it also works meanwhile
-        assert site.worker.log.read_text().count("\n") < 20
-        redis.start()  # as empty as if it had been flushed
-        check_found(site)
-        redis.client().flushall()
-        check_found(site)
-        check_invariants()
-
-
-def check_found(site: Installation) -> None:
-    """Triggers are answered at once, and their runs executed about a second later, at most."""
-    made = []
-    for _ in range(4):
-        answer = site.post("/api/jobs/crash-plan/trigger", {"input": {"steps": [{}]}})
-        assert answer.status == 201, answer
-        assert answer.seconds < 4, answer
-        made.append(Run.objects.get(pk=answer.json["id"]))
-    begun = time.monotonic()
-    site.cluster.completed(*made)
-    assert time.monotonic() < begun + 5
