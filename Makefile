@@ -21,7 +21,7 @@ on_postgres = if [ -n "$$DATABASE_URL" ] || [ "$(POSTGRES)" = no ]; then :; \
 	fi
 
 .DEFAULT_GOAL := help
-.PHONY: help up test proofs lint format bench bench-peers soak pictures
+.PHONY: help up test proofs lint audit format bench bench-peers soak pictures
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -48,6 +48,9 @@ lint: $(venv)/.dev ## Check style, types, settings and migrations
 	@$(python) -m mypy
 	@$(python) manage.py check --fail-level WARNING
 	@$(python) manage.py makemigrations --check --dry-run
+
+audit: $(venv)/.runtime ## Ask whether a package that is needed has a known vulnerability
+	@$(python) -m tools.audit
 
 format: $(venv)/.dev ## Format the code
 	@$(python) -m ruff check --fix .
