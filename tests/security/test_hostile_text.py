@@ -153,7 +153,8 @@ def test_an_answer_of_the_api_is_never_a_page(root: Client, world: Things, path:
 @pytest.mark.parametrize(
     "markup",
     ["<zq>", "<a onzq=1>", '<p title="" onclick="x">', "<script>x</script>", '<p style="x">',
-     '<a href=" JavaScript:x">'],
+     '<a href=" JavaScript:x">', '<a title="x<y" onzq=1>', '<a title="x>y<z" onzq=1>',
+     "<a title='<p>' onzq>", '<a title="<p>"\nonzq>', '<a href="<p>" href="javascript:x">'],
 )  # fmt: skip
 def test_markup_would_be_seen(markup: str) -> None:
     assert markup_in(f"<p>x</p>{markup}")
