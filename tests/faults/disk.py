@@ -38,10 +38,14 @@ def frozen(pids: Sequence[int]) -> Iterator[None]:
 
 def _stands_still(pid: int) -> bool:
     """Whether each of its threads has come out of what it asked the kernel for."""
-    states = [
-        path.read_text().rpartition(")")[2].split()[0]
-        for path in Path(f"/proc/{pid}/task").glob("*/stat")
-    ]
+    try:
+        states = [
+            path.read_text().rpartition(")")[2].split()[0]
+            for path in Path(f"/proc/{pid}/task").glob("*/stat")
+        ]
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # a thread that has ended meanwhile
+    assert "Z" not in states, f"process {pid} has died"
     return all(state == "T" for state in states)
 
 

@@ -35,9 +35,9 @@ def dice() -> random.Random:
     return random.Random(seed)
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("rounds", [1, 50])
+@pytest.mark.parametrize(
+    "rounds", [1, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
+)
 def test_what_a_disk_holds_at_any_moment_is_whole_and_goes_on(
     cluster: Cluster, dice: random.Random, rounds: int
 ) -> None:
