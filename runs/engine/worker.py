@@ -293,7 +293,7 @@ def _await_database(stop: StopSignal, slots: int) -> Worker | None:
 
 
 def _await_queue(stop: StopSignal) -> Huey | None:
-    """Open Huey's storage; wait for a server that is away."""
+    """Open Huey's storage; wait for a file that can't be opened."""
     delay, longest = _CLAIM_RETRY_DELAYS
     while not stop.is_set():
         try:
