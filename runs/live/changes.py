@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from runs.live.cursor import Cursor
+from runs.payloads import clean_text
 
 #: Changes that nobody has collected are told one by one up to here, then as "look again".
 MAX_EVENTS = 5_000
@@ -31,7 +32,7 @@ class Topics:
             kind, colon, name = text.partition(":")
             if kind == "run" and colon:
                 runs.add(uuid.UUID(name))
-            elif kind == "job" and name:
+            elif kind == "job" and name and clean_text(name) == name:
                 jobs.add(name)
             elif text in ("runs", "workers"):
                 plain.add(text)

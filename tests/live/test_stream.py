@@ -122,7 +122,9 @@ def test_only_those_who_may_see_runs_watch(web: Web, who: str) -> None:
     stream.close()
 
 
-@pytest.mark.parametrize("query", ["topic=nonsense", "topic=run:7", "topic=job:", "topic=run"])
+@pytest.mark.parametrize(
+    "query", ["topic=nonsense", "topic=run:7", "topic=job:", "topic=job:a%00b", "topic=run"]
+)
 def test_a_topic_that_there_is_not_is_refused(web: Web, session: str, query: str) -> None:
     stream = Stream(web.port, session, query)
     assert stream.status == 400
