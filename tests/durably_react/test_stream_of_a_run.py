@@ -15,6 +15,7 @@ from pytest_django import Settings
 from runs import JobDefinition, cancel, delete_run, retry
 from runs.api import watching
 from runs.api.durably import streams
+from runs.engine import execution
 from runs.models import Run
 from tests.durably_react.conftest import Hiding, error
 from tests.durably_react.listening import Listener, types
@@ -172,8 +173,9 @@ def test_the_last_progress_comes_before_the_end(
 
 
 def test_a_step_that_takes_its_time_is_told_when_it_starts(
-    listen: Listen, importer: JobDefinition, worker: HandWorker
+    listen: Listen, importer: JobDefinition, worker: HandWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(execution, "SHOWN_AFTER", 0)
     run = importer.trigger({"file": "a.csv"})
     stream = listen(run)
     held = worker.take(run)

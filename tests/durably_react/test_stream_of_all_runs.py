@@ -14,6 +14,7 @@ from pytest_django import Settings
 from runs import JobDefinition, Step, cancel, delete_run, job, retrigger, retry
 from runs.access import tokens
 from runs.api import watching
+from runs.engine import execution
 from runs.models import Run, RunEvent
 from tests.durably_react.conftest import Hiding, async_client
 from tests.durably_react.listening import Listener, types
@@ -124,8 +125,9 @@ def test_a_failure_in_the_short_form(
 
 
 def test_a_step_under_way_is_told_when_it_starts(
-    listen: Listen, importer: JobDefinition, worker: HandWorker
+    listen: Listen, importer: JobDefinition, worker: HandWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(execution, "SHOWN_AFTER", 0)
     run = importer.trigger({"file": "a.csv"})
     stream = listen()
     held = worker.take(run)
