@@ -63,7 +63,7 @@ def test_it_says_what_tables_and_jobs_take(operator: Client) -> None:
     assert re.search(r"Log entries (~ )?6 \d", tables)
     jobs = text.partition("By job")[2]
     assert re.search(r"mail 4 ~ [\d.]+ [kM]B 6\d %", jobs)
-    assert re.search(r"report 2 ~ [\d.]+ kB 3\d %", jobs)
+    assert re.search(r"report 2 ~ [\d.]+ [kM]B 3\d %", jobs)
 
 
 def test_an_empty_database_has_a_page_too(operator: Client) -> None:
