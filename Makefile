@@ -36,7 +36,7 @@ test: $(venv)/.dev ## Run the tests, with what is there of PostgreSQL, Redis and
 	@$(pytest) -q -n 2 -m "browser and not slow" $(ARGS) $(or_nothing)
 	@$(call on_postgres,postgres and not slow)
 
-proofs: $(venv)/.dev ## Run the slow tests too: crashes, faults, hosts, security, accessibility
+proofs: $(venv)/.dev ## Run the slow tests too: crashes, faults, hosts, upgrades, security, measurements
 	@$(tests) -m "slow and not soak and not browser" $(ARGS) $(or_nothing)
 	@echo "In the browser:"
 	@$(pytest) -q -n 2 -m "slow and browser" $(ARGS) $(or_nothing)

@@ -18,7 +18,8 @@ from tests.support import flush
 
 #: Where tests start processes and wait for them, or try very many things: left to ``make proofs``.
 SLOW = (
-    *("tests/crash/", "tests/faults/", "tests/hosts/", "tests/security/"),
+    *("tests/bench/", "tests/crash/", "tests/faults/", "tests/hosts/"),
+    *("tests/security/", "tests/upgrades/"),
     "tests/browser/test_accessible.py",
 )
 
