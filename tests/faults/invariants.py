@@ -10,12 +10,14 @@ from __future__ import annotations
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS
 
+from runs.engine import database
 from runs.models import (
     TERMINAL,
     BulkAction,
@@ -47,15 +49,20 @@ _TRANSITIONS: dict[str, tuple[frozenset[str | None], str | None]] = {
 
 
 class Stored:
-    """Everything that is stored of runs, read once."""
+    """Everything that is stored of runs, read once.
+
+    As it is at one moment: the server may still end what a worker that is dead has begun, such as
+    a purge. Another database than the default one is a copy, to which nobody writes.
+    """
 
     def __init__(self, using: str = DEFAULT_DB_ALIAS) -> None:
         self._using = using
-        self.runs: dict[uuid.UUID, Run] = Run.objects.using(using).in_bulk()
-        self.steps = self._by_run(Step, "seq")
-        self.logs = self._by_run(LogEntry, "id")
-        self.events = self._by_run(RunEvent, "id")
-        self.labels = self._by_run(Label, "id")
+        with database.snapshot() if using == DEFAULT_DB_ALIAS else nullcontext():
+            self.runs: dict[uuid.UUID, Run] = Run.objects.using(using).in_bulk()
+            self.steps = self._by_run(Step, "seq")
+            self.logs = self._by_run(LogEntry, "id")
+            self.events = self._by_run(RunEvent, "id")
+            self.labels = self._by_run(Label, "id")
 
     def _by_run(self, model: Any, order: str) -> _Rows:
         found: _Rows = defaultdict(list)

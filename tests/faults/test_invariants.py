@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from runs import Step, job
-from runs.models import BulkAction, BulkItem, Run
+from runs.models import BulkAction, BulkItem, Run, RunEvent
 from runs.registry import registry
 from tests.faults import invariants
 from tests.faults.invariants import PROMISES, Stored, check_invariants
+from tests.pages import factories
 from tests.support.engine import HandWorker
 
 pytestmark = pytest.mark.django_db
@@ -147,3 +150,34 @@ def test_a_lost_run_and_an_invented_one_are_seen(run: Run) -> None:
         check_invariants(runs=[run.pk, uuid.uuid4()])
     with pytest.raises(AssertionError, match="no run appears"):
         check_invariants(runs=[])
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_purge_that_ends_while_it_is_read_is_no_broken_promise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    factories.run("completed")
+    RunEvent.objects.create(
+        run=Run.objects.get(), seq=1, kind="triggered", actor="ann", created_at=timezone.now()
+    )
+    read = Stored._by_run
+
+    def after_a_purge(stored: Stored, model: Any, order: str) -> Any:
+        if model is RunEvent:
+            with ThreadPoolExecutor(1) as other:
+                other.submit(_purge_all).result()
+        return read(stored, model, order)
+
+    monkeypatch.setattr(Stored, "_by_run", after_a_purge)
+    stored = Stored()
+    assert not Run.objects.exists()
+    assert len(stored.events) == len(stored.runs) == 1
+
+
+def _purge_all() -> None:
+    try:
+        RunEvent.objects.all().delete()
+        Run.objects.all().delete()
+    finally:
+        connection.close()
