@@ -19,7 +19,7 @@ import psycopg
 import redis
 
 from tests.processes import until
-from tests.services import Missing
+from tests.services import Missing, skip_or_fail
 
 
 def free_port() -> int:
@@ -242,3 +242,18 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextmanager
+def new_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL of its own with few connections, as long as it is needed."""
+    try:
+        found = PostgresServer(max_connections="30")
+    except Missing as missing:
+        skip_or_fail(missing)
+        raise
+    try:
+        found.start()
+        yield found
+    finally:
+        found.remove()

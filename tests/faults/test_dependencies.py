@@ -25,7 +25,7 @@ from pytest_django import Settings
 
 from tests.faults.installation import Answer, Installation, default_database
 from tests.faults.invariants import check_invariants
-from tests.faults.servers import PostgresServer, Relay, small_disk
+from tests.faults.servers import PostgresServer, Relay, new_server, small_disk
 from tests.services import Missing, skip_or_fail
 from tests.support.crash import Cluster, locked_tables, trigger
 
@@ -137,20 +137,6 @@ FAULTS = {
 def server() -> Iterator[PostgresServer]:
     with new_server() as found:
         yield found
-
-
-@contextmanager
-def new_server() -> Iterator[PostgresServer]:
-    try:
-        found = PostgresServer(max_connections="30")
-    except Missing as missing:
-        skip_or_fail(missing)
-        raise
-    try:
-        found.start()
-        yield found
-    finally:
-        found.remove()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from runs.models import Run
 from tests.faults.installation import Installation
 from tests.faults.invariants import check_invariants
-from tests.faults.servers import PostgresServer, RedisServer
+from tests.faults.servers import PostgresServer, RedisServer, new_server
 from tests.services import Missing, skip_or_fail
 from tests.support.crash import Cluster, trigger
 
@@ -38,16 +38,8 @@ def redis() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module")
 def queue_server() -> Iterator[PostgresServer]:
-    try:
-        found = PostgresServer(max_connections="30")
-    except Missing as missing:
-        skip_or_fail(missing)
-        raise
-    try:
-        found.start()
+    with new_server() as found:
         yield found
-    finally:
-        found.remove()
 
 
 @pytest.fixture
