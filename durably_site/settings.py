@@ -100,6 +100,8 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # A lost connection is noticed before the leases of its worker run out.
     _given = DATABASES["default"].get("OPTIONS", {})
     _found = noticing_loss(LEASE_SECONDS, _given, pooler=DATABASE_POOLER)
+    # The engine's statements are prepared at their second execution, those of the ORM never.
+    _found.setdefault("prepare_threshold", None if DATABASE_POOLER else 1)
     DATABASES["default"]["OPTIONS"] = _found
     DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = DATABASE_POOLER
 # Connections to PostgreSQL that the requests of one web process share; see asgi.py.

@@ -96,6 +96,7 @@ def test_a_lost_connection_is_noticed_within_a_lease(tmp_path: Path) -> None:
     assert "-c tcp_keepalives_idle=20" in found["options"]
     assert found["options"].endswith("-c search_path=y"), "what the URL says wins"
     assert found["keepalives_idle"] == 7
+    assert found["prepare_threshold"] == 1
 
 
 def test_behind_a_pooler_nothing_is_asked_of_a_session(tmp_path: Path) -> None:
@@ -106,6 +107,7 @@ def test_behind_a_pooler_nothing_is_asked_of_a_session(tmp_path: Path) -> None:
     assert "options" not in databases["default"]["OPTIONS"]
     assert databases["default"]["OPTIONS"]["keepalives_idle"]
     assert databases["default"]["DISABLE_SERVER_SIDE_CURSORS"] is True
+    assert databases["default"]["OPTIONS"]["prepare_threshold"] is None
     assert size == 0
 
 

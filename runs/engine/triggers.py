@@ -17,13 +17,25 @@ from runs import conf, signals
 from runs.engine import database, history, inserts, wakeups
 from runs.errors import ConflictError, ValidationError
 from runs.models import EventKind, Label, Run, RunStatus, new_id
-from runs.payloads import JSONText, clean_text, loads
+from runs.payloads import JSONText, clean_text, dumps, loads
 from runs.registry import JobDefinition, check_priority, get_job
 
 MAX_KEY = 255
 MAX_LABELS = 50
 MAX_LABEL_KEY = 100
 _LABEL_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./")
+
+_LABELS_AND_HISTORY = """
+    labels AS (
+        INSERT INTO runs_label (run_id, key, value)
+        SELECT id, label.key, label.value
+        FROM inserted, unnest(%s::text[], %s::text[]) AS label(key, value)
+    ),
+    told AS (
+        INSERT INTO runs_runevent (run_id, kind, actor, reason, data, created_at, seq)
+        SELECT id, %s, %s, %s, %s, %s, seq FROM inserted
+    )
+"""
 
 #: A racing claim can take the pending run between the refused insert and the look for it.
 _INSERT_TRIES = 5
@@ -79,7 +91,7 @@ def trigger(  # noqa: PLR0913 (the options of a run)
     item = BatchItem(input, labels, idempotency_key, concurrency_key, coalesce, priority, run_at)
     order = _validate(definition, item)
     who = history.describe_actor(actor)
-    with database.write():
+    with database.write(alone=True):
         run = _store(order, who, source_id=source_id)
         wakeups.ring()
     _announce([run], who, [order])
@@ -194,16 +206,8 @@ def _check_key(name: str, key: object) -> None:
 def _store(order: _Order, actor: str, *, source_id: UUID | None = None, reason: str = "") -> Run:
     for _ in range(_INSERT_TRIES):
         run = _new_run(order, actor, source_id)
-        # Due at once by the database's clock: this machine's may be ahead of it.
-        at_once = () if run.queued_at > run.created_at else ("queued_at", "due_at")
-        if inserts.insert_unless_conflict(run, now=at_once):
+        if _insert(run, order.labels, actor, reason):
             run.disposition = "created"
-            if order.labels:
-                Label.objects.bulk_create(
-                    Label(run=run, key=key, value=value) for key, value in order.labels.items()
-                )
-            data = {"source": str(source_id)} if source_id else None
-            history.record(run, EventKind.TRIGGERED, actor, reason=reason, data=data)
             run.input, run.labels = loads(order.input), order.labels
             return run
         existing = _existing(order, actor)
@@ -212,6 +216,28 @@ def _store(order: _Order, actor: str, *, source_id: UUID | None = None, reason: 
     raise ConflictError(
         f"Runs of {order.definition.name} with key {order.item.concurrency_key!r} start and end "
         "too fast to queue another one behind them; try again."
+    )
+
+
+def _insert(run: Run, labels: dict[str, str], actor: str, reason: str) -> bool:
+    """Store a run, its labels and the first of its history; False if there is another instead."""
+    data = {"source": str(run.source_id)} if run.source_id else None
+    if database.is_sqlite():
+        if not inserts.insert_unless_conflict(run):
+            return False
+        Label.objects.bulk_create(Label(run=run, key=k, value=v) for k, v in labels.items())
+        history.record(run, EventKind.TRIGGERED, actor, reason=reason, data=data)
+        return True
+    return inserts.insert_with(
+        run,
+        # Due at once by the database's clock: this machine's may be ahead of it.
+        now=() if run.queued_at > run.created_at else ("queued_at", "due_at"),
+        more=_LABELS_AND_HISTORY,
+        params=(
+            *(list(labels), list(labels.values())),
+            *(EventKind.TRIGGERED.value, actor, clean_text(reason)),
+            *(None if data is None else dumps(data), run.created_at),
+        ),
     )
 
 
@@ -277,8 +303,8 @@ def _existing(order: _Order, actor: str) -> Run | None:
         if not is_pending.update(seq=F("seq") + 1):
             transaction.set_rollback(True)
             return None
-    run.refresh_from_db(fields=["seq"])
-    history.record(run, EventKind.COALESCED, actor, data={"skipped_labels": order.labels})
+        run.refresh_from_db(fields=["seq"])
+        history.record(run, EventKind.COALESCED, actor, data={"skipped_labels": order.labels})
     run.disposition = "coalesced"
     return run
 
