@@ -69,6 +69,14 @@ def nginx_path() -> str:
     raise Missing("no nginx on PATH")
 
 
+def pgbouncer_path() -> str:
+    """The pooler that the documentation puts in front of PostgreSQL."""
+    for name in ("pgbouncer", "/usr/sbin/pgbouncer"):
+        if path := shutil.which(name):
+            return path
+    raise Missing("no pgbouncer on PATH")
+
+
 def curl_path() -> str:
     """What the documentation calls the API with."""
     if path := shutil.which("curl"):

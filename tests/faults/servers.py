@@ -37,8 +37,8 @@ def program(name: str) -> str:
     raise Missing(f"no {name} on PATH or below /usr/lib/postgresql")
 
 
-def _unprivileged() -> dict[str, Any]:
-    """PostgreSQL refuses to be run by root."""
+def unprivileged() -> dict[str, Any]:
+    """For a program that refuses to be run by root, as PostgreSQL's do: another user to run it."""
     if os.getuid():
         return {}
     try:
@@ -55,7 +55,7 @@ class PostgresServer:
         self.port = free_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
         self._settings = settings
-        self._as = _unprivileged()
+        self._as = unprivileged()
         self._folder = Path(tempfile.mkdtemp(prefix="durably-postgres-"))
         if self._as:
             os.chown(self._folder, self._as["user"], self._as["group"])
