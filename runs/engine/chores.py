@@ -28,6 +28,10 @@ _LONGEST_PAUSE = 5.0
 #: How often a worker counts the others, in seconds.
 _COUNT_SECONDS = 10.0
 
+#: A chore that takes long rests so many times as long, but no longer than that for this reason.
+_RESTS = 20
+_LONGEST_REST = timedelta(seconds=10)
+
 #: How long one turn of a bulk action takes, in seconds.
 BULK_SECONDS = 2.0
 
@@ -99,6 +103,7 @@ def do_due(chores: _Chores, owner: UUID) -> list[str]:
 
 def _do(lease: ChoreLease, pause: timedelta, work: _Work) -> bool:
     """Whether it was done, and not taken over meanwhile."""
+    began = time.monotonic()
     try:
         has_more = work(lease) is True
     except LeaseGone:
@@ -108,5 +113,6 @@ def _do(lease: ChoreLease, pause: timedelta, work: _Work) -> bool:
     except Exception:
         lease.finish(pause)
         raise
-    lease.finish(timedelta(0) if has_more else pause)
+    rest = _RESTS * timedelta(seconds=time.monotonic() - began)
+    lease.finish(timedelta(0) if has_more else max(pause, min(rest, _LONGEST_REST)))
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -45,6 +46,13 @@ def test_it_is_done_once_and_due_again_after_its_pause() -> None:
     assert done == ["first"]
     assert row().lease_owner is None
     assert timedelta(seconds=5) < row().due_at - datetime.now(UTC) <= PAUSE
+
+
+def test_it_takes_no_more_than_a_twentieth_of_the_time() -> None:
+    """As the look for forgotten runs does once a second, among very many that wait."""
+    often: chores._Chores = {"tidy": (timedelta(seconds=1), lambda _: time.sleep(0.2))}
+    assert chores.do_due(often, uuid4()) == ["tidy"]
+    assert timedelta(seconds=3) < row().due_at - datetime.now(UTC) < timedelta(seconds=9)
 
 
 def test_nobody_joins_who_takes_longer_than_the_pause() -> None:
