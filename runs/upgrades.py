@@ -6,17 +6,23 @@ with the lock for writers in its hand. Here that is done otherwise:
 
 - ``AddIndexAside`` builds an index of a big table, in migrations with ``atomic = False``.
 - The schema editors of ``be_patient`` hold their locks briefly.
+- ``one_at_a_time`` keeps a second host from doing the same at one moment.
 
 Migrations never add a column to a table of runs that makes SQLite write the table anew.
 """
 
 from __future__ import annotations
 
+import fcntl
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from django.db import IntegrityError, connections, migrations
+from django.db import IntegrityError, OperationalError, connections, migrations
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor as PostgresEditor
 from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SqliteEditor
@@ -30,6 +36,9 @@ LOCK_SECONDS = 3
 
 #: Who waits for SQLite's lock looks ten times a second whether it is free.
 _PAUSE = 0.2
+
+#: The number of the lock that PostgreSQL keeps for who migrates.
+_MIGRATING = 1400205
 
 _IS_VALID = {
     "sqlite": "SELECT true FROM sqlite_master WHERE type = 'index' AND name = %s",
@@ -139,3 +148,61 @@ def be_patient(using: str) -> None:
     here: Any = connections[using]
     editors = {"sqlite": PatientSqliteEditor, "postgresql": PatientPostgresEditor}
     here.SchemaEditorClass = editors[here.vendor]
+
+
+@contextmanager
+def one_at_a_time(using: str, say: Callable[[str], object]) -> Iterator[None]:
+    """Wait until nobody else migrates this database, and keep others waiting meanwhile.
+
+    ``say`` is told once that it waits. Django itself would fail on tables that are there already.
+    """
+    here = connections[using]
+    try_lock = _lock_file(here) if here.vendor == "sqlite" else _advisory_lock(here)
+    with try_lock as is_free:
+        if not is_free():
+            say(f"Another migrate is at work on {here.settings_dict['NAME']}; this one waits.")
+            while not is_free():
+                time.sleep(_PAUSE)
+        yield
+
+
+@contextmanager
+def _lock_file(here: BaseDatabaseWrapper) -> Iterator[Callable[[], bool]]:
+    """Beside SQLite's file, and left there: who removed it could remove another one's."""
+    path = Path(f"{here.settings_dict['NAME']}-migrate")
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise OperationalError(f"unable to open {path}: {error.strerror}") from error
+    with file:
+
+        def is_free() -> bool:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+        yield is_free
+
+
+@contextmanager
+def _advisory_lock(here: BaseDatabaseWrapper) -> Iterator[Callable[[], bool]]:
+    """A lock of a transaction, on a connection of its own: a pooler hands sessions on.
+
+    Asked for again and again: CREATE INDEX CONCURRENTLY would wait for a statement that waits.
+    """
+    own = here.copy()
+    own.set_autocommit(False)
+    try:
+
+        def is_free() -> bool:
+            own.rollback()
+            with own.cursor() as cursor:
+                cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_MIGRATING])
+                [is_ours] = cursor.fetchone()
+            return bool(is_ours)
+
+        yield is_free
+    finally:
+        own.close()

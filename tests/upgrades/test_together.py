@@ -1,0 +1,34 @@
+"""Several hosts of one deploy migrate the same database at one moment."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from runs.upgrades import one_at_a_time
+from tests import processes
+from tests.processes import manage, until
+
+
+def test_all_of_them_succeed(empty_database: str) -> None:
+    env = processes.environment(DATABASE_URL=empty_database)
+    with ThreadPoolExecutor(3) as pool:
+        done = [pool.submit(manage, "migrate", env=env) for _ in range(3)]
+        found = [each.result() for each in done]
+    assert [(code, errors) for code, _, errors in found] == [(0, "")] * 3
+    says = [output for _, output, _ in found]
+    assert sum("Applying runs.0001_initial... OK" in output for output in says) == 1
+    assert sum("No migrations to apply" in output for output in says) == 2
+    assert sum("Another migrate is at work" in output for output in says) >= 1
+
+
+def test_who_waits_begins_when_the_first_is_done(empty_database: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    said: list[str] = []
+    with one_at_a_time("default", say=said.append):
+        second = processes.start("migrate", log=log, DATABASE_URL=empty_database)
+        until(lambda: "Another migrate is at work" in log.read_text(), "the second one waits")
+        assert second.poll() is None
+    assert second.wait(60) == 0
+    assert "Applying runs.0001_initial... OK" in log.read_text()
+    assert said == []
