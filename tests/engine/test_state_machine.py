@@ -14,7 +14,8 @@ from hypothesis.stateful import (
 from runs import Step, job
 from runs.engine import jobsync
 from runs.registry import registry
-from tests.engine.machine import JOBS, EngineMachine, outcomes
+from tests.engine.machine import EngineMachine, outcomes
+from tests.engine.operators import JOBS
 
 pytestmark = pytest.mark.django_db
 
