@@ -21,7 +21,7 @@ from runs.dashboard.input_fields import (
     read_json,
     without_row,
 )
-from runs.dashboard.query import plain
+from runs.dashboard.query import plain, whole
 from runs.dashboard.schema_fields import form_of, skeleton
 from runs.engine.triggers import BatchItem
 from runs.errors import FieldError, RunsError, ValidationError
@@ -99,9 +99,10 @@ class TriggerForm:
         """
         post = request.POST.dict()
         if "remove" in post:
-            path, _, number = post["remove"].rpartition("[")
-            if number.rstrip("]").isdecimal():
-                post = without_row(post, path, int(number.rstrip("]")))
+            path, _, row = post["remove"].rpartition("[")
+            number = whole(row.rstrip("]"))
+            if number is not None:
+                post = without_row(post, path, number)
         self._take(post, request)
         if "add" in post:
             self._add_row(post["add"])

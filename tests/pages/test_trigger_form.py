@@ -184,6 +184,7 @@ def test_a_row_is_removed_and_those_below_move_up(operator: Client) -> None:
         {"add": "items[7].tags"},
         {"remove": "x"},
         {"remove": "items[99]"},
+        {"remove": f"items[{'9' * 5000}]"},
         {"rows.items": "99999999"},
         {"rows.items": "-1"},
         {"as": "xml"},
