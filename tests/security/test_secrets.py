@@ -10,6 +10,7 @@ import logging
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.test import Client
 
 import runs
 from runs import Step, job
 from runs.access import VIEW, denied, tokens
 from runs.dashboard.signin import one_time_path
-from runs.models import ApiToken, Run
+from runs.engine import bulk
+from runs.models import ApiToken, BulkAction, BulkItem, DeniedAttempt, JobEvent, Run, RunEvent
 from runs.registry import JobDefinition, registry
 from runs.testing import drain
 from tests import processes
@@ -36,6 +39,9 @@ PASSWORD, WRONG = "the-right-passw0rd", "the-wrong-passw0rd"
 SECRET = "s3cr3t-and-speci%23l"
 
 ROOT = Path(settings.BASE_DIR)
+
+#: Of a run with a step "one".
+DOWNLOADS = ("log/?as=txt", "log/?as=jsonl", "input.json", "step.json?name=one")
 
 
 def stored() -> str:
@@ -65,8 +71,23 @@ def said(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 def everywhere(said: pytest.LogCaptureFixture, *answers: Any) -> str:
     """All that was stored, logged and answered."""
     logged = [said.handler.format(record) for record in said.records]
-    shown = [answer.content.decode() + str(answer.headers) for answer in answers]
+    shown = [text_of(answer) + str(answer.headers) for answer in answers]
     return "\n".join([stored(), *logged, *shown])
+
+
+def text_of(answer: Any) -> str:
+    return (b"".join(answer) if answer.streaming else answer.content).decode()
+
+
+def administrator() -> tuple[Client, set[str]]:
+    """Somebody who may do everything, and what proves who they are, and the site itself."""
+    user = factories.user("root", is_staff=True, is_superuser=True)
+    person = Client()
+    person.force_login(user)
+    session, link = person.cookies["sessionid"].value, one_time_path(user).split("/")[-2]
+    password = settings.DATABASES["default"].get("PASSWORD")
+    held = {settings.SECRET_KEY, user.password, session, link}
+    return person, held | {password} if password else held
 
 
 def test_passwords(things: Things, said: pytest.LogCaptureFixture) -> None:
@@ -155,23 +176,69 @@ def _callers(path: str) -> Iterator[tuple[Client, str]]:
 
 
 def test_no_page_shows_the_site_s_own(things: Things) -> None:
-    """Pages, the admin, and what the API says about itself."""
+    """Pages, downloads, the admin, and what the API says about itself."""
     row, secret = token("robot")
-    person = Client()
-    user = factories.user("root", is_staff=True, is_superuser=True)
-    person.force_login(user)
+    person, held = administrator()
+    held |= {secret, row.digest}
     paths = [things.path(route) for route in (*PAGES, *ADMIN_LISTS) if route != "live/"]
     paths += [f"/admin/runs/apitoken/{row.pk}/change/", f"/admin/runs/run/{things.run.pk}/change/"]
     paths += ["/api/openapi.json", "/api/docs", "/healthz", "/readyz", "/nowhere/", "/api/jobs"]
-    link = one_time_path(user).split("/")[-2]
-    held = {settings.SECRET_KEY, secret, row.digest, user.password, link}
-    held.add(person.cookies["sessionid"].value)
-    password = settings.DATABASES["default"].get("PASSWORD")
-    held |= {password} if password else set()
     for path in paths:
-        answer = person.get(path)
-        text = (b"".join(answer) if answer.streaming else answer.content).decode()
+        text = text_of(person.get(path))
         assert {each for each in held if each in text} == set(), path
+    for path in DOWNLOADS:
+        answer = person.get(f"/runs/{things.run.pk}/{path}")
+        assert "attachment" in answer.headers["Content-Disposition"], path
+        text = text_of(answer)
+        assert {each for each in held if each in text} == set(), path
+
+
+def _operate(program: Client, person: Client, run: Run) -> Iterator[Any]:
+    """Do everything that is recorded; all answers."""
+
+    def post(path: str, **body: Any) -> Any:
+        return program.post(f"/api/{path}", body, content_type="application/json")
+
+    options = {"input": {"name": "x"}, "idempotency_key": "once", "labels": {"a": "b"}}
+    made = [post("jobs/parcel/trigger", **options), post("jobs/parcel/trigger", **options)]
+    id = made[0].json()["id"]
+    yield from made
+    yield post(f"runs/{id}/cancel", reason="too early")
+    yield post(f"runs/{id}/retry", reason="now")
+    yield post(f"runs/{run.pk}/retry")
+    assert len(drain()) == 2
+    yield (copy := post(f"runs/{id}/retrigger"))
+    yield post(f"runs/{copy.json()['id']}/cancel")
+    yield program.delete(f"/api/runs/{copy.json()['id']}")
+    yield post("jobs/parcel/pause", reason="a look")
+    yield post("jobs/parcel/resume")
+    selected = {"run": [id], "bound": id, "action": str(uuid.uuid4())}
+    yield person.post("/bulk/", {"do": "retrigger", "confirm": "1", **selected})
+    while bulk.advance(uuid.uuid4(), 60):
+        pass
+    yield from (person.get(f"/runs/{run.pk}/{path}") for path in DOWNLOADS)
+    yield from (program.get(f"/api/runs/{id}{path}") for path in ("", "/history", "/logs"))
+
+
+def test_records_of_what_was_done_hold_nothing_that_proves_who_did_it(
+    things: Things, said: pytest.LogCaptureFixture
+) -> None:
+    person, held = administrator()
+    row, secret = token("robot")
+    program = Client(headers={"Authorization": f"Bearer {secret}"})
+    answers = list(_operate(program, person, things.run))
+    assert {answer.status_code for answer in answers} <= {200, 201, 204, 302}
+    kinds = {"triggered", "cancelled", "retried", "started", "completed"}
+    assert kinds <= set(RunEvent.objects.values_list("kind", flat=True))
+    assert RunEvent.objects.filter(actor__contains="robot").count() >= 5
+    assert JobEvent.objects.filter(actor__contains="robot").count() == 2
+    assert BulkItem.objects.get(done=True).action.actor == "root"
+    text = everywhere(said, *answers)
+    for each in (secret, secret.removeprefix(tokens.PREFIX), *held, row.digest):
+        for model in (RunEvent, JobEvent, BulkAction, BulkItem, DeniedAttempt):
+            assert each not in repr(list(model._default_manager.values_list())), model
+        belongs = each in (row.digest, *User.objects.values_list("password", flat=True))
+        assert text.count(each) == int(belongs)  # in its column, and nowhere else
 
 
 @pytest.mark.django_db(transaction=True)
