@@ -17,7 +17,7 @@ or_nothing := || [ $$? -eq 5 ]
 on_postgres = if [ -n "$$DATABASE_URL" ] || [ "$(POSTGRES)" = no ]; then :; \
 	elif url=$$($(python) -m tests.services postgres); then \
 		echo "On PostgreSQL, what needs it:"; \
-		DATABASE_URL=$$url $(pytest) -q -m "$(1)" $(ARGS) $(or_nothing); \
+		DATABASE_URL=$$url $(pytest) -q -m "$(1)" $(2) $(ARGS) $(or_nothing); \
 	fi
 
 .DEFAULT_GOAL := help
@@ -66,7 +66,8 @@ pictures: $(venv)/.dev ## Take the pictures of the README; of every page too: AR
 	@$(python) -m tests.support.screenshots $(ARGS)
 
 soak: $(venv)/.dev ## Run the long proofs: many kills, many runs, many minutes
-	@$(pytest) -m soak --timeout 3600 $(ARGS)
+	@$(pytest) -m soak --timeout 3600 $(ARGS) $(or_nothing)
+	@$(call on_postgres,soak,--timeout 3600)
 
 $(venv)/.runtime: requirements.txt $(venv)/.created
 	@echo "Installing what the product needs into $(venv) ..."

@@ -43,6 +43,14 @@ class Answer:
         return json.loads(self.text)
 
 
+@dataclass(frozen=True)
+class Web:
+    """A web process."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+
 class Installation:
     """A worker and a web process, and somebody who may see everything."""
 
@@ -51,6 +59,7 @@ class Installation:
         # The sessions that this process makes have to be good there.
         cluster.environment.update(SECRET_KEY=settings.SECRET_KEY, **environment)
         self.worker = cluster.start()
+        self._others: list[subprocess.Popen[bytes]] = []
         self.port = free_port()
         self.web_log = cluster.folder / "web.log"
         self.web = self._start_web()
@@ -65,8 +74,17 @@ class Installation:
             "web", "--port", str(self.port), log=self.web_log, **self.cluster.environment
         )
 
-    def _await_web(self) -> None:
-        until(lambda: self.get("/healthz").status == 200, "the web process answers")
+    def _await_web(self, port: int = 0) -> None:
+        until(lambda: self.get("/healthz", port).status == 200, "the web process answers")
+
+    def another_web(self) -> Web:
+        """A second web process, at an address of its own."""
+        port = free_port()
+        log = self.cluster.folder / "another-web.log"
+        web = processes.start("web", "--port", str(port), log=log, **self.cluster.environment)
+        self._others.append(web)
+        self._await_web(port)
+        return Web(web, port)
 
     def restart_web(self) -> None:
         """As in a deploy, at the same address."""
@@ -74,9 +92,13 @@ class Installation:
         self.web = self._start_web()
         self._await_web()
 
-    def get(self, path: str) -> Answer:
-        """Ask for a page with a session, and what is below ``/api/`` with a token."""
-        return self._ask("GET", path, self.token if path.startswith("/api/") else self._cookie)
+    def get(self, path: str, port: int = 0) -> Answer:
+        """Ask for a page with a session, and what is below ``/api/`` with a token.
+
+        ``port`` is that of another web process.
+        """
+        headers = self.token if path.startswith("/api/") else self._cookie
+        return self._ask("GET", path, headers, port=port)
 
     def get_all(self, *paths: str) -> dict[str, Answer]:
         """The same for several at once."""
@@ -89,10 +111,15 @@ class Installation:
         return self._ask("POST", path, headers, json.dumps(body))
 
     def _ask(
-        self, method: str, path: str, headers: Mapping[str, str], body: str | None = None
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: str | None = None,
+        port: int = 0,
     ) -> Answer:
         begun = time.monotonic()
-        asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        asked = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=30)
         try:
             asked.request(method, path, body, dict(headers))
             answer = asked.getresponse()
@@ -114,9 +141,10 @@ class Installation:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the web process; the workers are the cluster's."""
-        self.web.kill()
-        self.web.wait()
+        """End the web processes; the workers are the cluster's."""
+        for web in (self.web, *self._others):
+            web.kill()
+            web.wait()
 
 
 def _cpu_of(pid: int) -> float:

@@ -181,22 +181,25 @@ class Toil(TypedDict):
 
 
 @job(name="toil")
-def toil(step: Step, payload: Toil) -> list[int]:
-    """Honest work."""
+def toil(step: Step, payload: Toil) -> list[str]:
+    """Honest work; the output is the token of each body."""
     done = []
     for number in range(payload["steps"]):
         if payload["fails"] and step.attempt == 1 and number == payload["steps"] - 1:
             raise RuntimeError("as planned")
-        done.append(step.run(f"part-{number}", _part, step, payload, number))
+        name = f"part-{number}"
+        done.append(step.run(name, _part, step, name, payload))
         step.progress(number + 1, payload["steps"])
     return done
 
 
-def _part(step: Step, work: Toil, number: int) -> int:
+def _part(step: Step, name: str, work: Toil) -> str:
+    token = uuid.uuid4().hex
+    note("start", step, name, token=token)
     for line in range(work["lines"]):
         step.log.info("at work", {"line": line})
     time.sleep(work["seconds"])
-    return number
+    return token
 
 
 def _race(step: Step) -> str:

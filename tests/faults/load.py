@@ -31,8 +31,8 @@ from tests import processes
 MOST_PENDING = 300
 MOST_PLANS = 40
 
-#: What a move has done: a word for it, and the run it was done to.
-Done = list[tuple[str, str]]
+#: What a move does: a word for it, and the run it is done to.
+Told = Iterator[tuple[str, str]]
 
 
 class Load:
@@ -82,24 +82,27 @@ def main() -> None:
     while True:
         count += 1
         time.sleep(max(begun + count / rate - time.monotonic(), 0))
-        try:
-            done = move(dice)
-        except RunsError as error:
-            done = [("refused", error.code)]
-        except Error as error:
-            database.drop_broken_connection()
-            done = [("failed", str(error))]
-        for did, run in done:
+        for did, run in _tried(move(dice)):
             line = {"did": did, "run": run, "at": time.time()}
             os.write(file, json.dumps(line).encode() + b"\n")
 
 
-def trigger_plans(dice: random.Random) -> Done:
+def _tried(move: Told) -> Told:
+    try:
+        yield from move
+    except RunsError as error:
+        yield "refused", error.code
+    except Error as error:
+        database.drop_broken_connection()
+        yield "failed", str(error)
+
+
+def trigger_plans(dice: random.Random) -> Told:
     """Runs of a few quick steps, with witnesses; while many wait, none."""
     while _pending() > MOST_PLANS:
         time.sleep(0.02)
     plan = {"steps": [{"seconds": dice.choice((0, 0.005, 0.02))} for _ in range(4)]}
-    return [("triggered", str(runs.trigger("crash-plan", plan).pk))]
+    yield "triggered", str(runs.trigger("crash-plan", plan).pk)
 
 
 class Mixed:
@@ -109,15 +112,15 @@ class Mixed:
         self._recent: deque[str] = deque(maxlen=300)
         self._count = 0
 
-    def __call__(self, dice: random.Random) -> Done:
+    def __call__(self, dice: random.Random) -> Told:
         self._count += 1
         while self._count % 20 == 0 and _pending() > MOST_PENDING:
             time.sleep(0.2)
         moves = _MOVES if self._recent else {Mixed.trigger: 1}
         [move] = dice.choices(list(moves), list(moves.values()))
-        return list(move(self, dice))
+        yield from move(self, dice)
 
-    def trigger(self, dice: random.Random) -> Iterator[tuple[str, str]]:
+    def trigger(self, dice: random.Random) -> Told:
         """One run, with or without a key; every eighth fails at first."""
         options: dict[str, Any] = {"labels": {"kind": dice.choice("abc")}}
         if dice.random() < 0.2:
@@ -128,22 +131,23 @@ class Mixed:
         self._recent.append(str(run.pk))
         yield "triggered" if run.disposition == "created" else "met", str(run.pk)
 
-    def batch(self, dice: random.Random) -> Iterator[tuple[str, str]]:
+    def batch(self, dice: random.Random) -> Told:
         for run in runs.get_job("toil").batch_trigger([_work(dice) for _ in range(5)]):
             self._recent.append(str(run.pk))
             yield "triggered", str(run.pk)
 
-    def retry(self, dice: random.Random) -> Iterator[tuple[str, str]]:
+    def retry(self, dice: random.Random) -> Told:
         yield "retried", str(runs.retry(dice.choice(self._recent)).pk)
 
-    def cancel(self, dice: random.Random) -> Iterator[tuple[str, str]]:
+    def cancel(self, dice: random.Random) -> Told:
         yield "cancelled", str(runs.cancel(self._recent[-1]).pk)
 
-    def retrigger(self, dice: random.Random) -> Iterator[tuple[str, str]]:
+    def retrigger(self, dice: random.Random) -> Told:
         yield "triggered", str(runs.retrigger(dice.choice(self._recent)).pk)
 
-    def delete(self, dice: random.Random) -> Iterator[tuple[str, str]]:
+    def delete(self, dice: random.Random) -> Told:
         run = dice.choice(self._recent)
+        yield "deletes", run  # before: what is done may be left without an answer
         runs.delete_run(run)
         yield "deleted", run
 
@@ -163,7 +167,7 @@ def _pending() -> int:
     return Run.objects.filter(status=RunStatus.PENDING, due_at__isnull=False).count()
 
 
-KINDS: dict[str, Callable[[random.Random], Done]] = {"plans": trigger_plans, "mixed": Mixed()}
+KINDS: dict[str, Callable[[random.Random], Told]] = {"plans": trigger_plans, "mixed": Mixed()}
 
 if __name__ == "__main__":
     main()

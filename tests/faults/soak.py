@@ -28,12 +28,13 @@ PAGES = ("/", "/runs/", "/runs/?status=failed", "/failures/", "/jobs/toil/", "/w
 
 
 class Site:
-    """Three workers, of which one is never ended, and a web process."""
+    """Three workers and two web processes, of which one each is never ended."""
 
     def __init__(self, installation: Installation, dice: random.Random) -> None:
         self.installation = installation
         self.cluster = installation.cluster
         self.steady = installation.worker
+        self.steady_web = installation.another_web()
         self.others = [self.cluster.start() for _ in range(2)]
         self.dice = dice
 
@@ -97,8 +98,9 @@ FAULTS: tuple[Callable[[Site], None], ...] = (
 class Visitor:
     """Somebody who looks at pages, and follows what happens to all runs."""
 
-    def __init__(self, site: Installation) -> None:
-        self._site = site
+    def __init__(self, site: Site) -> None:
+        self._site = site.installation
+        self._ports = (self._site.port, site.steady_web.port)
         self._stop = threading.Event()
         self.statuses: Counter[int] = Counter()
         #: What the stream has told: how often each message, progress left out.
@@ -115,8 +117,9 @@ class Visitor:
     def _look(self) -> None:
         count = 0
         while not self._stop.wait(0.3):
-            count += 1
-            self.statuses[self._site.get(PAGES[count % len(PAGES)]).status] += 1
+            path, count = PAGES[count % len(PAGES)], count + 1
+            for port in self._ports:
+                self.statuses[self._site.get(path, port).status] += 1
 
     def _follow(self) -> None:
         parser = Parser()
@@ -157,7 +160,7 @@ class Gauge:
         found: dict[str, float] = {}
         for name, pid in (
             ("worker", self.site.steady.pid),
-            ("web", self.site.installation.web.pid),
+            ("web", self.site.steady_web.process.pid),
         ):
             status = dict(
                 line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
