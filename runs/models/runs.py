@@ -70,8 +70,9 @@ class Job(models.Model):
     registered = models.BooleanField(default=True, help_text="Still defined in the code.")
     synced_at = models.DateTimeField()
     paused_at = models.DateTimeField(null=True, blank=True, help_text="Its runs aren't claimed.")
-    paused_by = models.CharField(max_length=200, blank=True)
-    pause_reason = models.TextField(blank=True)
+    # With defaults in the database, for code of the first release, which does not name them.
+    paused_by = models.CharField(max_length=200, blank=True, default="", db_default="")
+    pause_reason = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
         ordering = ("name",)

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 
 FIRST = ("runs", "0001_initial")
 
@@ -48,7 +49,12 @@ def migrate(*targets: tuple[str, str]) -> Any:
     executor = MigrationExecutor(connection)
     to = list(targets) or executor.loader.graph.leaf_nodes()
     executor.migrate(to)
-    return MigrationExecutor(connection).loader.project_state(to).apps
+    return models_of(*to)
+
+
+def models_of(*targets: tuple[str, str]) -> Any:
+    """As they are at these migrations, wherever the database is."""
+    return MigrationLoader(connection).project_state([*targets]).apps
 
 
 @dataclass
