@@ -5,6 +5,7 @@
 - ``races``, ``test_races``: many threads and processes at one moment
 - ``servers``, ``test_dependencies``: databases and queues that fail
 - ``crash_points``, ``test_crash_points``: a kill between any two statements
+- ``test_stop_points``: SIGTERM between any two statements of a worker
 - ``disk``, ``test_power_loss``: what a disk holds at an arbitrary moment
 - ``load``, ``soak``, ``test_soak``: everything at once, for minutes
 - ``test_log_lines``: a log whose worker dies, or that can't be written

@@ -1,13 +1,22 @@
-"""Kills its own process between two statements of the transaction that ends a run."""
+"""Sends its own process a signal before the n-th of its statements, as the environment says."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
 from runs.engine import database
+
+#: How long the thread whose statement it is waits for the stop to begin, in seconds.
+_HEAD_START = 0.02
 
 
 class Killer:
@@ -48,7 +57,37 @@ class Killer:
         self._left -= 1
 
 
+class Stopper:
+    """Counts all statements of all threads from the first, which is 0: SIGTERM before the n-th."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._count = itertools.count()
+
+    def install(self) -> None:
+        """Look at what each connection sends: on SQLite all, on PostgreSQL all but COMMIT."""
+        connection_created.connect(self._watch, weak=False)
+
+    def _watch(self, connection: BaseDatabaseWrapper, **_: Any) -> None:
+        if connection.vendor == "sqlite":
+            connection.connection.set_trace_callback(self._before)
+        elif self._execute not in connection.execute_wrappers:
+            connection.execute_wrappers.append(self._execute)
+
+    def _execute(self, execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        self._before(sql)
+        return execute(sql, *rest)
+
+    def _before(self, statement: str) -> None:
+        if next(self._count) == self._number:
+            sys.stdout.write(f"SIGTERM before: {' '.join(statement.split())[:200]}\n")
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(_HEAD_START)
+
+
 def install_if_told() -> None:
-    """By the environment variable CRASH_AT_STATEMENT."""
+    """By the environment variables CRASH_AT_STATEMENT and STOP_AT_STATEMENT."""
     if number := os.environ.get("CRASH_AT_STATEMENT"):
         Killer(int(number)).install()
+    if number := os.environ.get("STOP_AT_STATEMENT"):
+        Stopper(int(number)).install()
