@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +19,16 @@ from runs.testing import drain
 from tests.faults import jobs
 from tests.faults.hostile import HOSTILE
 from tests.faults.invariants import check_invariants
-from tests.support.crash import Cluster, state
+from tests.support.crash import Cluster, now, state, trigger
+from tests.support.crashapp.jobs import StepPlan
 
 #: What a thread that goes on after the end of its run is told.
 LATE = ["LeaseLost", "committed"]
 
 
+@pytest.mark.parametrize("kind", ["thread", pytest.param("process", marks=pytest.mark.soak)])
 def test_no_handler_harms_the_worker_or_the_next_run(
-    cluster: Cluster, subtests: pytest.Subtests
+    cluster: Cluster, subtests: pytest.Subtests, kind: str
 ) -> None:
     before = jobs.probe.trigger()
     pairs = []
@@ -31,7 +36,7 @@ def test_no_handler_harms_the_worker_or_the_next_run(
         job = jobs.hostile_async if hostile.is_async else jobs.hostile
         pairs.append((name, job.trigger(name), jobs.probe.trigger()))
     # A short lease, so that a run which is let go of comes again while somebody looks.
-    worker = cluster.start("--concurrency", "1", LEASE_SECONDS="3")
+    worker = cluster.start("--kind", kind, "--concurrency", "1", ready=False, LEASE_SECONDS="3")
     with suppress(AssertionError):  # below it is told which has not
         cluster.until(lambda: all_over(pairs), "all runs have ended", timeout=60)
 
@@ -51,11 +56,48 @@ def test_a_body_longer_than_its_lease_is_executed_once(cluster: Cluster) -> None
     for _ in range(2):
         cluster.start("--concurrency", "5", ready=False, LEASE_SECONDS=str(lease))
     runs = [jobs.slow.trigger((how, lease + 1.5)) for how in jobs.SLOW]
+    blocking = StepPlan(seconds=lease + 1.5, on_the_loop=True)
+    runs += [trigger(blocking, 0, asynchronous=True)]
     cluster.completed(*runs)
     assert cluster.check_durable(runs) == 0
     for run in runs:
         assert run.lease_generation == 1, state(run)
     check_invariants(runs=[run.pk for run in runs])
+
+
+def test_a_body_that_blocks_its_event_loop_holds_up_no_other_run(cluster: Cluster) -> None:
+    """Each async run has a loop of its own."""
+    cluster.start("--concurrency", "2")
+    blocking = trigger(StepPlan(seconds=2, on_the_loop=True), asynchronous=True)
+    cluster.body(blocking, 0)
+    beside = trigger(0, 0, asynchronous=True)
+    cluster.completed(blocking, beside)
+    [held], [free] = (cluster.evidence().handlers_of(run) for run in (blocking, beside))
+    assert free.left < held.left - 1
+    assert cluster.check_durable([blocking, beside]) == 0
+
+
+def test_a_child_that_outlives_its_killed_worker_keeps_no_run(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """Nobody takes the child, who has all that its parent had open, for the worker."""
+    file = tmp_path / "child"
+    doomed = cluster.start()  # with a lease of 30 s
+    run = trigger(0, StepPlan(forks=str(file), seconds=60, first_only=True), 0)
+    cluster.until(lambda: file.exists() and file.read_text(), "the child")
+    child = int(file.read_text())
+    try:
+        cluster.start()
+        doomed.kill()
+        begun = now()
+        cluster.completed(run)
+        assert cluster.evidence().of(run, 1)[1].started < begun + 3
+        assert is_alive(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+    assert cluster.check_durable([run]) == 1
+    assert (run.lease_generation, run.recoveries) == (2, 0), state(run)
+    check_invariants()
 
 
 QUICK = ["exits with 0", "reads where nothing is"]
@@ -110,6 +152,12 @@ def test_a_payload_changed_in_place_is_read_anew_by_a_retry() -> None:
         registry.remove(change.name)
     assert seen == ['{"a": 1, "list": []}'] * 2
     assert Run.objects.get(pk=run.pk).input == {"a": 1, "list": []}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process is there, and not only waits for somebody to note its end."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def all_over(pairs: list[tuple[str, Run, Run]]) -> bool:

@@ -27,6 +27,10 @@ class StepPlan(BaseModel):
 
     #: Only the first body of this step does the rest; later ones return at once.
     first_only: bool = False
+    #: In an async job: on the event loop, which nothing else gets meanwhile.
+    on_the_loop: bool = False
+    #: Forks a child that lives for a minute, and writes its id into this file.
+    forks: str = ""
     seconds: float = 0
     #: Waits until this file exists.
     waits_for: str = ""
@@ -61,7 +65,13 @@ async def crash_plan_async(step: AsyncStep, plan: Plan) -> list[str]:
     """The same in an async handler."""
     with witnessed(step):
         return [
-            await step.run(f"step-{number}", perform, step, f"step-{number}", part)
+            await step.run(
+                f"step-{number}",
+                perform_on_the_loop if part.on_the_loop else perform,
+                step,
+                f"step-{number}",
+                part,
+            )
             for number, part in enumerate(plan.steps)
         ]
 
@@ -82,7 +92,14 @@ def perform(step: Steps, name: str, plan: StepPlan) -> str:
     return token
 
 
+async def perform_on_the_loop(step: AsyncStep, name: str, plan: StepPlan) -> str:
+    """The same, and it awaits nothing."""
+    return perform(step, name, plan)
+
+
 def _misbehave(step: Steps, plan: StepPlan) -> None:
+    if plan.forks:
+        _fork(Path(plan.forks))
     time.sleep(plan.seconds)
     while plan.waits_for and not Path(plan.waits_for).exists():
         time.sleep(0.01)
@@ -99,6 +116,14 @@ def _misbehave(step: Steps, plan: StepPlan) -> None:
         os._exit(42)
     if plan.raises:
         raise RuntimeError("as planned")
+
+
+def _fork(file: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    file.write_text(str(child))
 
 
 @contextmanager
