@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from django.db import OperationalError, connection
 from django.test import Client
 from pytest_django import Settings
 
+from runs.engine.database import utc_now
+from runs.models import Run
+from tests import processes
 from tests.faults.installation import Answer, Installation, default_database
 from tests.faults.invariants import check_invariants
 from tests.faults.servers import PostgresServer, Relay, new_server, small_disk
@@ -41,6 +45,10 @@ TALKATIVE = 20
 #: What is asked for while the database is away: by people, and by programs.
 PAGES = ("/", "/runs/", "/jobs/", "/login/", "/admin/")
 DATA = ("/api/runs", "/api/jobs", "/api/durably/runs", "/readyz")
+
+#: And this is sent, which makes a run without steps.
+TRIGGER = "/api/jobs/crash-plan/trigger"
+NO_STEPS: dict[str, Any] = {"input": {"steps": []}}
 
 
 @dataclass(frozen=True)
@@ -232,7 +240,7 @@ def check_answer(path: str, answer: Answer, allowed: frozenset[int]) -> None:
     if answer.status == 503:
         assert re.search("database can.t be reached", answer.text), about
         kind = "text/html"
-        if path in DATA:
+        if path in (*DATA, TRIGGER):
             kind = "application/json" if "durably" in path else "application/problem+json"
         assert answer.type == kind, about
 
@@ -319,20 +327,38 @@ def a_disk(folder: Path) -> Iterator[Path]:
         skip_or_fail(missing)
 
 
-def test_a_worker_waits_for_a_file_that_is_read_only(
+def test_web_and_worker_wait_for_a_file_that_is_read_only(
     cluster: Cluster, tmp_path: Path, transactional_db: None, settings: Settings
 ) -> None:
+    """From their start on: a file system that is written to can't be made read-only."""
     if connection.vendor != "sqlite":
         pytest.skip("about SQLite's file")
     settings.HUEY_URL = f"sqlite:///{tmp_path}/queue.sqlite3"
     with a_disk(tmp_path) as disk, default_database(f"sqlite:///{disk}/db.sqlite3"):
-        run = trigger(0, 0)
-        connection.close()
-        remount(disk, "ro")
-        worker = cluster.start(ready=False, DATABASE_URL=f"sqlite:///{disk}/db.sqlite3")
-        cluster.until(lambda: "not ready" in worker.log.read_text(), "it says that it waits")
-        remount(disk, "rw")
-        cluster.completed(run)
+        url = f"sqlite:///{disk}/db.sqlite3"
+        with Installation(cluster, DATABASE_URL=url) as site:
+            run = trigger(0, 0, run_at=utc_now() + timedelta(seconds=1))
+            connection.close()
+            site.worker.stop()
+            processes.end(site.web)
+            with is_read_only(disk):
+                site.restart_web()
+                site.worker = cluster.start(ready=False)
+                cluster.until(lambda: "not ready" in site.worker.log.read_text(), "a word")
+                wait_idly(site, frozenset({200, 503}))
+                check_answer(TRIGGER, site.post(TRIGGER, NO_STEPS), frozenset({503}))
+            come_back(site)
+            answer = site.post(TRIGGER, NO_STEPS)
+            assert answer.status == 201, answer
+            cluster.completed(run, Run.objects.get(pk=answer.json["id"]))
+            check_invariants()
+
+
+@contextmanager
+def is_read_only(disk: Path) -> Iterator[None]:
+    remount(disk, "ro")
+    yield
+    remount(disk, "rw")
 
 
 def remount(disk: Path, how: str) -> None:
