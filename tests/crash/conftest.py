@@ -6,8 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huey import Huey
+from pytest_django import Settings
 
+from runs.engine import wakeups
 from tests.support import crash
+
+
+@pytest.fixture(params=["the database's", pytest.param("redis", marks=pytest.mark.redis)])
+def storage(
+    request: pytest.FixtureRequest, settings: Settings, transactional_db: None
+) -> Iterator[Huey]:
+    """Each storage that Huey may have here, for the test and the workers that it starts."""
+    if request.param == "redis":
+        settings.HUEY_URL = request.getfixturevalue("redis_server")
+    wakeups._doorbell.cache_clear()
+    yield wakeups.get_huey()
+    wakeups.get_huey().storage.close()
+    wakeups._doorbell.cache_clear()
 
 
 @pytest.fixture

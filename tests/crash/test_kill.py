@@ -8,6 +8,7 @@ import random
 import time
 
 import pytest
+from huey import Huey
 
 from runs.models import Run, Worker
 from tests.support.crash import Cluster, Process, children, trigger
@@ -15,6 +16,10 @@ from tests.support.crash import Cluster, Process, children, trigger
 #: How long a body takes at most, in seconds. Most lives of a worker are longer: a run that
 #: completes no step in MAX_RECOVERIES of them is failed.
 LONGEST_BODY = 0.06
+
+#: How often the long forms kill, and how long that may take, in seconds.
+KILLS = int(os.environ.get("CRASH_KILLS", "1000"))
+LONG_ENOUGH = 300 + 10 * KILLS
 
 
 @pytest.fixture
@@ -25,8 +30,11 @@ def dice() -> random.Random:
     return random.Random(seed)
 
 
-def test_one_of_two_workers_killed_at_random(cluster: Cluster, dice: random.Random) -> None:
+def test_one_of_two_workers_killed_at_random(
+    storage: Huey, cluster: Cluster, dice: random.Random
+) -> None:
     torment(cluster, dice, kills=5, runs=15, steps=8, workers=2)
+    cluster.until(lambda: storage.pending_count() == 0, "all messages are taken")
 
 
 def test_processes_of_a_worker_killed_at_random(cluster: Cluster, dice: random.Random) -> None:
@@ -34,16 +42,18 @@ def test_processes_of_a_worker_killed_at_random(cluster: Cluster, dice: random.R
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(LONG_ENOUGH)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_fifty_kills_over_a_hundred_runs(
+def test_as_many_kills_as_are_asked_for(
     cluster: Cluster, dice: random.Random, workers: int
 ) -> None:
-    torment(cluster, dice, kills=50, runs=100, steps=40, workers=workers)
+    torment(cluster, dice, kills=KILLS, runs=2 * KILLS, steps=40, workers=workers)
 
 
 @pytest.mark.soak
-def test_fifty_kills_of_processes(cluster: Cluster, dice: random.Random) -> None:
-    torment_children(cluster, dice, kills=50, runs=100, steps=40, processes=3)
+@pytest.mark.timeout(LONG_ENOUGH)
+def test_as_many_kills_of_processes(cluster: Cluster, dice: random.Random) -> None:
+    torment_children(cluster, dice, kills=KILLS, runs=2 * KILLS, steps=40, processes=3)
 
 
 def torment(

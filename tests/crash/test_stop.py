@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from huey import Huey
 
 from runs.engine import worker as engine
 from runs.models import EventKind, Run, RunEvent, RunStatus, Step
@@ -69,7 +70,9 @@ def test_runs_are_handed_back(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     "rounds", [1, pytest.param(20, marks=pytest.mark.soak, id="soak")], ids=["short", None]
 )
-def test_no_run_is_left_behind_by_a_worker_stopped_amid_many(cluster: Cluster, rounds: int) -> None:
+def test_no_run_is_left_behind_by_a_worker_stopped_amid_many(
+    storage: Huey, cluster: Cluster, rounds: int
+) -> None:
     """The signal may come between a claim and the first step, or at a run's very end."""
     for _ in range(rounds):
         runs = crash_plan.batch_trigger([plan(0, 0)] * 200)
@@ -84,6 +87,7 @@ def test_no_run_is_left_behind_by_a_worker_stopped_amid_many(cluster: Cluster, r
         assert not list((cluster.folder / "var" / "workers").iterdir())
         last = cluster.start()
         cluster.completed(*runs)
+        cluster.until(lambda: storage.pending_count() == 0, "all messages are taken")
         last.stop()
         assert cluster.check_durable(runs) == 0
         cluster.evidence_file.unlink()

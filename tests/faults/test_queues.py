@@ -58,6 +58,7 @@ def test_a_queue_that_is_killed_and_flushed_loses_no_run(
         check_found(site)
         redis.stop()
         check_found_idly(site)
+        cluster.until(lambda: "Huey's storage fails" in site.worker.log.read_text(), "a word")
         redis.start()  # as empty as if it had been flushed
         check_found(site)
         redis.client().flushall()
