@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 import time
@@ -22,6 +23,7 @@ EVERY = 20
 
 #: As of a UUIDv7, in front of 15 digits that count.
 _ID_HEAD = "019b76da000070008"
+_LATER_ID_HEAD = "019e80a1000070008"
 
 _SQL = {
     "sqlite": {
@@ -97,17 +99,39 @@ def _copies(model: type[models.Model], ids: list[str], count: int) -> str:
 #: As a worker of the first release writes; also what the indexes to come are about.
 _TURN = (
     """
-    UPDATE runs_run SET seq = seq + 1, status = 'failed', error_fingerprint = 'late' WHERE id = %s
+    UPDATE runs_run SET seq = seq + 1, status = 'failed', error_fingerprint = 'late'
+    WHERE id = %(ended)s
     """,
     """
     INSERT INTO runs_step (run_id, name, "index", status, attempts, seq, started_at, finished_at)
-    VALUES (%s, 'late', 9, 'completed', 1, 99, '2026-06-01 00:00:00', '2026-06-01 00:00:01')
+    VALUES (%(ended)s, 'late', 9, 'completed', 1, 99, '2026-06-01 00:00:00', '2026-06-01 00:00:01')
     """,
     """
     INSERT INTO runs_runevent (run_id, kind, actor, reason, created_at, seq)
-    VALUES (%s, 'failed', 'late', '', '2026-06-01 00:00:01', 100)
+    VALUES (%(ended)s, 'failed', 'late', '', '2026-06-01 00:00:01', 100)
+    """,
+    """
+    INSERT INTO runs_run (id, job, status, priority, labels, attempt, created_at, queued_at, due_at,
+        lease_generation, recoveries, seq, step_count, triggered_by, code_version, release)
+    VALUES (%(added)s, 'late', 'pending', 0, '{}', 1, '2026-06-01 00:00:00', '2026-06-01 00:00:00',
+        '2026-06-01 00:00:00', 0, 0, 1, 0, 'late', '', '')
+    """,
+    # It is the only one that is due, as the others have ended or been claimed.
+    """
+    UPDATE runs_run SET seq = seq + 1, status = 'running', lease_generation = lease_generation + 1,
+        lease_owner = %(added)s, lease_expires_at = '2026-06-01 00:01:00',
+        due_at = '2026-06-01 00:01:00', started_at = '2026-06-01 00:00:00'
+    WHERE id = (
+        SELECT id FROM runs_run WHERE status IN ('pending', 'running')
+        AND due_at <= '2026-06-01 00:00:00' ORDER BY priority DESC, due_at, id LIMIT 1
+    )
     """,
 )
+
+
+def _ids(turn: int) -> dict[str, str]:
+    """Of the run that ends in that turn, and of the one that is made."""
+    return {"ended": f"{_ID_HEAD}{turn + 1001:015x}", "added": f"{_LATER_ID_HEAD}{turn:015x}"}
 
 
 @dataclass
@@ -118,11 +142,11 @@ class Writer:
     longest: float = 0.0
     error: BaseException | None = None
 
-    def write_until(self, ended: threading.Event, write: Callable[[str], None]) -> None:
+    def write_until(self, ended: threading.Event, write: Callable[[int], None]) -> None:
         try:
             while not ended.wait(0.005):
                 begun = time.monotonic()
-                write(f"{_ID_HEAD}{self.turns + 1001:015x}")
+                write(self.turns)
                 self.turns += 1
                 self.longest = max(self.longest, time.monotonic() - begun)
         except BaseException as error:
@@ -146,14 +170,14 @@ def writing(url: str) -> Iterator[Writer]:
 
 
 @contextmanager
-def _connected(url: str) -> Iterator[Callable[[str], None]]:
+def _connected(url: str) -> Iterator[Callable[[int], None]]:
     if connection.vendor == "postgresql":
         with psycopg.connect(url, autocommit=True) as server:
 
-            def write(id: str) -> None:
+            def write(turn: int) -> None:
                 with server.transaction():
                     for statement in _TURN:
-                        server.execute(statement, [id])
+                        server.execute(statement, _ids(turn))
 
             yield write
         return
@@ -165,10 +189,10 @@ def _connected(url: str) -> Iterator[Callable[[str], None]]:
     ) as file:
         file.execute("PRAGMA synchronous = FULL")
 
-        def write(id: str) -> None:
+        def write(turn: int) -> None:
             file.execute("BEGIN IMMEDIATE")
             for statement in _TURN:
-                file.execute(statement.replace("%s", "?"), [id])
+                file.execute(re.sub(r"%\((\w+)\)s", r":\1", statement), _ids(turn))
             file.execute("COMMIT")
 
         yield write

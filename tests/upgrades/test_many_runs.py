@@ -50,11 +50,12 @@ def come_forward(url: str, count: int) -> None:
     assert code == 0, said + errors
     assert writer.turns > before
     assert writer.longest < LONGEST
-    late = {"runs_step": writer.turns, "runs_runevent": writer.turns}
+    late = dict.fromkeys(("runs_run", "runs_step", "runs_runevent"), writer.turns)
     for table, expected in rows.items():
         assert count_rows(table) == expected + late.get(table, 0), table
     check_indexes()
     assert Run.objects.filter(error_fingerprint="late").count() == writer.turns
+    assert Run.objects.filter(status="running", lease_generation=1).count() == writer.turns
     assert Run.objects.filter(job=JOB, status="failed").count() >= writer.turns
     assert RunEvent.objects.filter(created_at="2026-06-01T00:00:01Z").count() >= writer.turns
 
