@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError
 
@@ -21,6 +22,7 @@ from runs.engine import database, leases
 from runs.engine.database import Statement
 from runs.engine.failures import Failure
 from runs.engine.runwrites import LogLine, RunWrite, put_lines
+from runs.models import Step
 from runs.payloads import JSONText
 
 
@@ -153,6 +155,11 @@ def put_step(fence: tuple[Any, ...], record: StepRecord, pending: Pending) -> No
                 raise AlreadyStored
     except IntegrityError as error:
         raise AlreadyStored from error
+
+
+def stored_index(run_id: UUID, name: str) -> int | None:
+    """The place of a stored step among the completed ones; None for one that failed."""
+    return Step.objects.values_list("index", flat=True).get(run_id=run_id, name=name)
 
 
 def flush(fence: tuple[Any, ...], pending: Pending, *, with_state: bool) -> None:

@@ -8,8 +8,9 @@ by whoever frees the key or resumes the job.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -34,11 +35,15 @@ class StoredStep:
 
 @dataclass(frozen=True, slots=True)
 class Claimer:
-    """Who claims: the jobs that it knows, the owner of its leases, and its name for people."""
+    """Who claims: the jobs that it knows, the owner of its leases, its name for people, and when.
+
+    ``asked_at`` is before the claim, by this machine's clock in seconds.
+    """
 
     jobs: tuple[str, ...]
     owner: UUID
     name: str
+    asked_at: float = field(default_factory=time.time)
 
 
 @dataclass(slots=True)
@@ -54,6 +59,7 @@ class Claim:
     recoveries: int
     key: str | None
     owner: UUID
+    asked_at: float
     steps: dict[str, StoredStep]
 
     @property
@@ -157,6 +163,7 @@ def claim_of(row: tuple[Any, ...], claimer: Claimer) -> Claim | None:
         recoveries=recoveries,
         key=key,
         owner=claimer.owner,
+        asked_at=claimer.asked_at,
         # A first claim finds no steps: there has been nobody to store one.
         steps=_load_steps(id) if generation > 1 else {},
     )

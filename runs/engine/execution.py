@@ -20,10 +20,11 @@ from runs.engine.checkpoints import AlreadyStored, StepRecord
 from runs.engine.claims import Claim, Claimer, StoredStep
 from runs.engine.endings import Ending
 from runs.engine.failures import Failure, causes_of
+from runs.engine.hold import Hold
 from runs.engine.open_step import OpenStep, check_step_name
 from runs.engine.runwrites import FenceRefused
 from runs.errors import DuplicateStepError, OpenTransactionError, StepResultError
-from runs.models import Run, RunStatus, Step
+from runs.models import Run, RunStatus
 from runs.payloads import (
     JSONText,
     Unstorable,
@@ -56,6 +57,7 @@ class Execution:
         self.run_id = claim.run_id
         self.owner_name = owner_name
         self.fence = leases.fence_params(*claim.lease)
+        self.hold = Hold(claim)
         self.labels: dict[str, str] = json.loads(claim.labels)
         self.stop: control.ControlFlow | None = None
         self.handing_over = False
@@ -90,6 +92,12 @@ class Execution:
             self.halt(control.HandOver(f"the worker of run {self.run_id} is stopping"))
         if self.stop is not None:
             raise self._reason(self.stop)
+
+    def be_sure(self) -> None:
+        """Look whether the run is still ours, before a body starts. Raises the reason to stop."""
+        if not self.persist(self.hold.renew):
+            self.halt(self.why_refused())
+        self.check()
 
     @property
     def is_in_child(self) -> bool:
@@ -157,7 +165,7 @@ class Execution:
             raise
         self._put(self._record(step, output=output))
         if signals.step_completed.receivers:
-            index = self.persist(lambda: self._stored_index(step.name))
+            index = self.persist(lambda: checkpoints.stored_index(self.run_id, step.name))
             self.announce(signals.step_completed, step=step.name, index=index, output=decoded)
         self.check()
         return decoded
@@ -202,7 +210,7 @@ class Execution:
                 try:
                     self.persist(lambda: checkpoints.put_step(self.fence, record, pending))
                 except AlreadyStored:  # with all that is pending, by a commit without an answer
-                    self.persist(lambda: self._stored_index(record.name))
+                    self.persist(lambda: checkpoints.stored_index(self.run_id, record.name))
             return
         except FenceRefused:
             self.halt(self.why_refused())
@@ -245,9 +253,6 @@ class Execution:
                 f"function returns today: {why_unfit(error)}. Give the changed step a "
                 "new name, or make the type accept the old value."
             ) from error
-
-    def _stored_index(self, name: str) -> int | None:
-        return Step.objects.values_list("index", flat=True).get(run_id=self.run_id, name=name)
 
     # Progress and log
 

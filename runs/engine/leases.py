@@ -41,6 +41,7 @@ _RENEW = """
         lease_expires_at = {lease_end},
         due_at = CASE WHEN status = 'running' THEN {lease_end} ELSE due_at END
     WHERE id IN (SELECT id FROM runs_run WHERE lease_owner = %s AND id IN ({ids}) {in_order})
+    RETURNING id
 """
 
 _HAND_OVER = Statement(f"""
@@ -83,19 +84,20 @@ def fence_params(run_id: UUID, generation: int, owner: UUID) -> tuple[Any, ...]:
     return database.id_param(run_id), generation, database.id_param(owner)
 
 
-def renew(owner: UUID, run_ids: Sequence[UUID]) -> None:
-    """Extend this owner's leases of these runs, cancelled bodies included, in one statement.
+def renew(owner: UUID, run_ids: Sequence[UUID]) -> set[UUID]:
+    """Extend this owner's leases of these runs, cancelled bodies included; which it still has.
 
     Also one that has run out, as that of a process which was frozen: as long as the owner is
     in the row, nobody has taken the run, and its body goes on. But only those that really
     execute: a claim whose answer was lost runs out, and the run is taken again.
     """
     if not run_ids:
-        return
+        return set()
     lease = conf.lease_seconds()
     ids = [database.id_param(id) for id in run_ids]
     with database.hot_write() as hot:
-        hot.count(_renewal(len(ids)), (lease, lease, database.id_param(owner), *ids))
+        rows = hot.rows(_renewal(len(ids)), (lease, lease, database.id_param(owner), *ids))
+    return {database.read_id(id) for (id,) in rows}
 
 
 @functools.lru_cache(maxsize=64)

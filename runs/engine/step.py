@@ -107,6 +107,8 @@ class Step(_Base):
         execution.announce(signals.step_started, step=name)
         token = current_step.set(name)
         try:
+            if execution.hold.may_be_over:
+                execution.be_sure()
             value = fn(*args, **kwargs)
             if inspect.isawaitable(value):
                 value = async_to_sync(_await)(value)
@@ -175,6 +177,8 @@ class AsyncStep(_Base):
             await sync_to_async(execution.announce)(signals.step_started, step=name)
         token = current_step.set(name)
         try:
+            if execution.hold.may_be_over:
+                await sync_to_async(execution.be_sure)()
             if inspect.iscoroutinefunction(fn):
                 value = await fn(*args, **kwargs)
             else:

@@ -109,8 +109,12 @@ class WorkerProcess:
 
     def renew_leases(self) -> None:
         """Extend the leases of all that runs here."""
-        leases.renew(self.id, [execution.run_id for execution in self.executions()])
-        self._renewed_at = time.time()
+        asked_at, executions = time.time(), self.executions()
+        held = leases.renew(self.id, [execution.run_id for execution in executions])
+        for execution in executions:
+            if execution.run_id in held:
+                execution.hold.renewed(asked_at)
+        self._renewed_at = asked_at
 
     def _has_missed_a_renewal(self) -> bool:
         """As after a freeze: a claim must not take again what this process executes."""

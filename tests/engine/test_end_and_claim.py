@@ -274,7 +274,7 @@ def test_a_process_that_has_missed_a_renewal_renews_before_it_claims(
 
 def _claim_of(owner: UUID) -> claims.Claim:
     nothing = JSONText("{}")
-    return claims.Claim(uuid4(), "other", nothing, nothing, 1, 1, 0, None, owner, {})
+    return claims.Claim(uuid4(), "other", nothing, nothing, 1, 1, 0, None, owner, 0.0, {})
 
 
 def test_the_next_run_is_renewed_while_receivers_hear_of_the_end(
