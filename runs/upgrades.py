@@ -14,10 +14,10 @@ Migrations never add a column to a table of runs that makes SQLite write the tab
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,11 +34,18 @@ BIG = frozenset({"runs_step", "runs_logentry", "runs_runevent", "runs_label", "r
 #: For so long a migration waits on PostgreSQL for a table that somebody else uses.
 LOCK_SECONDS = 3
 
-#: Who waits for SQLite's lock looks ten times a second whether it is free.
+#: How long writers have between two indexes, and who waits for another migrate between two looks,
+#: in seconds.
 _PAUSE = 0.2
 
 #: The number of the lock that PostgreSQL keeps for who migrates.
 _MIGRATING = 1400205
+
+#: A server may end transactions that do nothing for long, and the lock with them.
+_NO_TIMEOUTS = """
+    SELECT set_config(name, '0', true) FROM pg_settings
+    WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
 
 _IS_VALID = {
     "sqlite": "SELECT true FROM sqlite_master WHERE type = 'index' AND name = %s",
@@ -169,28 +176,32 @@ def one_at_a_time(using: str, say: Callable[[str], object]) -> Iterator[None]:
 @contextmanager
 def _lock_file(here: BaseDatabaseWrapper) -> Iterator[Callable[[], bool]]:
     """Beside SQLite's file, and left there: who removed it could remove another one's."""
-    path = Path(f"{here.settings_dict['NAME']}-migrate")
+    path = f"{here.settings_dict['NAME']}-migrate"
     try:
-        file = path.open("w")
+        # Only to read: it may be another user's, such as root's.
+        file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
     except OSError as error:
         raise OperationalError(f"unable to open {path}: {error.strerror}") from error
-    with file:
 
-        def is_free() -> bool:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            return True
+    def is_free() -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
+    try:
         yield is_free
+    finally:
+        os.close(file)
 
 
 @contextmanager
 def _advisory_lock(here: BaseDatabaseWrapper) -> Iterator[Callable[[], bool]]:
     """A lock of a transaction, on a connection of its own: a pooler hands sessions on.
 
-    Asked for again and again: CREATE INDEX CONCURRENTLY would wait for a statement that waits.
+    CREATE INDEX CONCURRENTLY waits for all that might see the table as it was. So this one never
+    waits for the lock, but asks again and again, and keeps no snapshot while it has it.
     """
     own = here.copy()
     own.set_autocommit(False)
@@ -199,6 +210,8 @@ def _advisory_lock(here: BaseDatabaseWrapper) -> Iterator[Callable[[], bool]]:
         def is_free() -> bool:
             own.rollback()
             with own.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                cursor.execute(_NO_TIMEOUTS)
                 cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_MIGRATING])
                 [is_ours] = cursor.fetchone()
             return bool(is_ours)

@@ -13,5 +13,13 @@ class Command(migrate.Command):
     """Django's own; a second one waits for the first, and then finds nothing left to do."""
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with one_at_a_time(options["database"], say=self.stdout.write):
+        if options["plan"] or options["check_unapplied"]:
             super().handle(*args, **options)
+            return
+        say = self.stdout.write if options["verbosity"] else _say_nothing
+        with one_at_a_time(options["database"], say):
+            super().handle(*args, **options)
+
+
+def _say_nothing(_: str) -> None:
+    """For who wants to hear nothing."""
