@@ -28,9 +28,10 @@ _LONGEST_PAUSE = 5.0
 #: How often a worker counts the others, in seconds.
 _COUNT_SECONDS = 10.0
 
-#: A chore that takes long rests so many times as long, but no longer than that for this reason.
+#: A chore that took long is due again after so many times as long, but this much later at most:
+#: it may have waited for a lock instead. Only the sweep has a pause that is shorter than that.
 _RESTS = 20
-_LONGEST_REST = timedelta(seconds=10)
+_LONGEST_REST = timedelta(seconds=5)
 
 #: How long one turn of a bulk action takes, in seconds.
 BULK_SECONDS = 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -37,6 +38,7 @@ def _hold(held: dict[str, Any]) -> Held:
         attempt=held["attempt"],
         generation=held["generation"],
         owner=UUID(held["owner"]),
+        asked_at=time.time(),
         recoveries=0,
         key=held["key"],
         steps={},
