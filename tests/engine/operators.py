@@ -89,6 +89,11 @@ class Operators(RuleBasedStateMachine):
         found = list(Run.objects.filter(status__in=statuses).order_by("pk"))
         return data.draw(st.sampled_from(found)) if found else None
 
+    def _is_blocked(self, run: Run) -> bool:
+        """Whether another one has the place of the one pending run of its job and key."""
+        same = Run.objects.filter(job=run.job, concurrency_key=run.concurrency_key)
+        return run.concurrency_key is not None and same.filter(status="pending").exists()
+
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         run = self._pick(data, ["pending", "running"])
@@ -100,11 +105,7 @@ class Operators(RuleBasedStateMachine):
         run = self._pick(data, ["failed", "cancelled"])
         if run is None:
             return
-        blocked = run.concurrency_key is not None and (
-            Run.objects.filter(
-                job=run.job, concurrency_key=run.concurrency_key, status="pending"
-            ).exists()
-        )
+        blocked = self._is_blocked(run)
         try:
             retried = retry(run)
         except ConflictError:
@@ -119,11 +120,13 @@ class Operators(RuleBasedStateMachine):
         run = self._pick(data, TERMINAL)
         if run is None:
             return
+        blocked = self._is_blocked(run)
         try:
             copy = retrigger(run)
         except ConflictError:
-            assert run.concurrency_key is not None
+            assert blocked
             return
+        assert not blocked
         assert copy.pk not in self.alive
         assert (copy.source_id, copy.concurrency_key, copy.idempotency_key) == (
             run.pk, run.concurrency_key, None,
