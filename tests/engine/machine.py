@@ -182,6 +182,15 @@ class EngineMachine(BulkOperators):
         self.workers[number].die()
         self.workers[number] = HandWorker(self.workers[number].name)
 
+    @rule(target=bodies, body=bodies, number=st.integers(0, 2))
+    def take_over(self, body: Body, number: int) -> Any:
+        """Its process is cut off, another one takes its runs, and it goes on: rare by chance."""
+        if body.worker in self.workers:
+            self.crash(self.workers.index(body.worker))
+        taken = self.claim(number, 4)
+        self.log_and_progress(body)
+        return taken
+
     @rule(number=st.integers(0, 2))
     def renew(self, number: int) -> None:
         worker = self.workers[number]
