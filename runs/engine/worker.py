@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from uuid import UUID
 
@@ -183,8 +184,12 @@ def run_worker(concurrency: int | None = None) -> int:
     stop.install()
     slots = concurrency or conf.worker_concurrency()
     row = _await_database(stop, slots)
+    if row is None:
+        return 0
     huey = _await_queue(stop)
-    if row is None or huey is None:
+    if huey is None:
+        with suppress(Error):  # then it passes for one that died
+            _sign_off(row.pk)
         return 0
     connection.close()  # this thread needs it no more
     lock = liveness.hold(row.pk)
@@ -231,12 +236,16 @@ def _say_goodbye(process: WorkerProcess, heartbeat: Heartbeat, said: threading.E
     try:
         process.hand_back_rest()
         heartbeat.stop()
-        Worker.objects.filter(pk=process.id).update(stopped_at=database.utc_now())
+        _sign_off(process.id)
         said.set()
     except Error as error:
         logger.warning("Could not say good-bye to the database: %s", error)
     finally:
         connection.close()
+
+
+def _sign_off(worker_id: UUID) -> None:
+    Worker.objects.filter(pk=worker_id).update(stopped_at=database.utc_now())
 
 
 def _leave() -> None:

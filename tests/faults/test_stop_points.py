@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import pytest
 from django.db import connection
 
-from runs.models import EventKind, Run, RunEvent, RunStatus
+from runs.models import EventKind, Run, RunEvent, RunStatus, Worker
 from tests.faults.invariants import check_invariants
 from tests.faults.rows import forget_all
 from tests.support.crash import Cluster, state, trigger
@@ -71,6 +71,7 @@ def one_life(cluster: Cluster, number: int) -> int:
     for run in runs:
         check_handed_back(run, where)
     assert not list((cluster.folder / "var").glob("workers/*")), where
+    assert not Worker.objects.filter(pid=worker.pid, stopped_at=None).exists(), where
     check_invariants(swept=False)
     left = go_on()
     assert cluster.check_durable(runs) == 0, where  # no body was executed twice
