@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote_plus
 
 from hypothesis import strategies as st
+
+#: So many inputs get a page, form, stream and operation in the long forms of the tests.
+LONG = int(os.environ.get("FUZZ_INPUTS", "10000"))
 
 #: Becomes an element, or an attribute of one, wherever it is not escaped.
 MARK = "'\"><zq onzq=1><!--"
@@ -113,3 +118,9 @@ def what_is_wrong(answer: Any) -> list[str]:
     if re.match(r"[\x00-\x20]*([/\\]{2}|[a-zA-Z][\w+.-]*:)", there):
         wrong.append(f"leads to {there}")
     return wrong
+
+
+def report(what: str, statuses: Counter[int]) -> None:
+    """Say which statuses came, of so many inputs as there had to be."""
+    print(f"{what}: {statuses.total():,} inputs, {dict(sorted(statuses.items()))}")  # noqa: T201
+    assert statuses.total() == LONG
