@@ -42,10 +42,11 @@ proofs: $(venv)/.dev ## Run the slow tests too: crashes, faults, hosts, upgrades
 	@$(pytest) -q -n 2 -m "slow and browser" $(ARGS) $(or_nothing)
 	@$(call on_postgres,postgres and slow and not soak)
 
-lint: $(venv)/.dev ## Check style, types, settings and migrations
+lint: $(venv)/.dev ## Check style, types, security, settings and migrations
 	@$(python) -m ruff check .
 	@$(python) -m ruff format --check .
 	@$(python) -m mypy
+	@$(python) -m bandit --quiet --configfile pyproject.toml --recursive durably_site jobs runs tools manage.py
 	@$(python) manage.py check --fail-level WARNING
 	@$(python) manage.py makemigrations --check --dry-run
 

@@ -58,7 +58,7 @@ def resolve_annotation(fn: Any, name: str) -> Any:
         raise NameError(f"name {annotation.__forward_arg__!r} is not defined")
     if isinstance(annotation, str):
         namespace = inspect.getclosurevars(fn).nonlocals if fn.__closure__ else {}
-        annotation = eval(annotation, {**vars(builtins), **fn.__globals__}, dict(namespace))  # noqa: S307 (the author's own annotation)
+        annotation = eval(annotation, {**vars(builtins), **fn.__globals__}, dict(namespace))  # nosec B307 # noqa: S307 (the author's own annotation)
     return types.NoneType if annotation is None else annotation
 
 

@@ -29,8 +29,8 @@ _NAMES_OF_AN_ADDRESS = 10
 #: What is tried, as the record of refusals names it.
 SIGN_IN = "sign-in"
 LINK = "sign-in link"
-PASSWORD = "password change"  # noqa: S105 (a name)
-TOKEN = "token"  # noqa: S105 (a name)
+PASSWORD = "password change"  # nosec B105 # noqa: S105 (a name)
+TOKEN = "token"  # nosec B105 # noqa: S105 (a name)
 
 #: So many failures from one address, within so long a time, are too many.
 LIMIT = 30
