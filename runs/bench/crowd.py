@@ -6,13 +6,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
+from django.db import connection
+
 from runs.bench import jobs, worker
 from runs.bench.measuring import Bench
 from runs.bench.results import Row
-from runs.bench.worker import WorkerUnderTest
+from runs.bench.worker import BenchError, WorkerUnderTest
 from runs.models import Run, RunStatus
 
 _SLOTS = 4
+#: Of a worker process: one for each slot, and those of its heartbeat, caretaker, doorman and bell.
+_CONNECTIONS = _SLOTS + 4
+#: Those of the measurement itself, and of the server for its administrator.
+_OTHERS = 10
 #: Runs that a slot could do in the time of a measurement if nothing but their steps took time.
 _RUNS_A_SLOT = 40
 
@@ -20,9 +26,16 @@ _RUNS_A_SLOT = 40
 def workers(bench: Bench) -> Iterator[Row]:
     """Runs whose three steps wait: what a slot can do at most is known, and is the baseline."""
     each = 1 / (3 * jobs.WAIT_SECONDS)
+    room = _room(bench)
     found: list[WorkerUnderTest] = []
     with ExitStack() as stack:
         for count in bench.sizes.workers:
+            if count * _CONNECTIONS > room:
+                raise BenchError(
+                    f"{count} worker processes take up to {count * _CONNECTIONS} connections, and "
+                    f"the server has room for {room}: raise its max_connections, which has to be "
+                    f"{bench.sizes.workers[-1] * _CONNECTIONS + _OTHERS} for all of this."
+                )
             while len(found) < count:
                 one_more = worker.running(WORKER_CONCURRENCY=str(_SLOTS))
                 found.append(stack.enter_context(one_more))
@@ -30,6 +43,15 @@ def workers(bench: Bench) -> Iterator[Row]:
             figure = _drain(found, min(slots * _RUNS_A_SLOT, bench.sizes.crowd))
             what = f"worker processes: {count}, slots: {slots}"
             yield bench.row(f"workers-{count}", what, "runs/s", figure, baseline=slots * each)
+
+
+def _room(bench: Bench) -> float:
+    """How many connections the server can take for workers."""
+    if not bench.is_server:
+        return float("inf")
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW max_connections")
+        return int(cursor.fetchone()[0]) - _OTHERS
 
 
 def _drain(found: Sequence[WorkerUnderTest], count: int) -> float:

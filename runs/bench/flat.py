@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from runs.bench.results import Goal, Row
 from runs.bench.seed import fill
 from runs.engine import claims, executor, leases, operations
 from runs.engine.execution import Execution
+from runs.engine.step import Step
 
 _FEW = 1_000
 _GOAL = Goal(1.5, of_ratio=True, at_most=True)
@@ -25,34 +27,32 @@ _PRIORITY = 100
 
 
 def flat(bench: Bench) -> Iterator[Row]:
-    """Milliseconds with few runs in the database (the baseline) and with very many."""
-    fill(_FEW)
-    _measure(bench.sizes.flat // 4)  # warm-up
-    before = _measure(bench.sizes.flat)
-    fill(bench.sizes.seeded)
-    _measure(bench.sizes.flat // 4)
-    after = _measure(bench.sizes.flat)
+    """Milliseconds with few runs in the database (the baseline) and with ever more."""
+    curve = {size: _grown(bench, size) for size in _sizes(bench.sizes.seeded)}
+    before = curve[_FEW]
     later, blocked = min(100_000, 5 * bench.sizes.seeded), min(10_000, bench.sizes.seeded // 2)
     with crowd(later, blocked):
         _measure(bench.sizes.flat // 4)
         crowded = _measure(bench.sizes.flat)
         swept = statistics.median(_timed(leases.sweep)[0] for _ in range(5))
     for name, what in _WHAT.items():
-        yield Row.judged(
-            target=bench.target,
-            name=f"flat-{name}",
-            what=what,
-            unit="ms",
-            figure=after[name],
-            baseline=before[name],
-            goal=_GOAL,
-        )
+        for size in list(curve)[1:]:
+            is_last = size == bench.sizes.seeded
+            yield Row.judged(
+                target=bench.target,
+                name=f"flat-{name}" if is_last else f"flat-{name}-{size}",
+                what=f"{what}, {size:,} runs",
+                unit="ms",
+                figure=curve[size][name],
+                baseline=before[name],
+                goal=_GOAL,
+            )
     waiting = f"{later:,} scheduled, {blocked:,} blocked by keys, {blocked:,} paused"
-    for name in ("trigger", "claim", "execute"):
+    for name in ("trigger", "claim", "checkpoint", "execute"):
         yield Row.judged(
             target=bench.target,
             name=f"flat-{name}-crowded",
-            what=f"{_WHAT[name].partition(' (')[0]}, past those",
+            what=f"{_WHAT[name]}, past those that wait",
             unit="ms",
             figure=crowded[name],
             baseline=before[name],
@@ -62,7 +62,7 @@ def flat(bench: Bench) -> Iterator[Row]:
     yield Row.judged(
         target=bench.target,
         name="flat-sweep-crowded",
-        what="sweep, once a second, past those",
+        what="sweep, past those that wait",
         unit="ms",
         figure=swept,
         goal=_SWEEP_GOAL,
@@ -70,25 +70,43 @@ def flat(bench: Bench) -> Iterator[Row]:
 
 
 _WHAT = {
-    "trigger": f"trigger (baseline: {_FEW:,} runs)",
+    "trigger": "trigger",
     "claim": "claim",
+    "checkpoint": "checkpoint",
     "execute": "execute three steps",
     "purge": "purge a run",
 }
 
 
+def _sizes(most: int) -> list[int]:
+    """The baseline, its tenfold and so on, and the most."""
+    found = [_FEW]
+    while found[-1] * 10 < most:
+        found.append(found[-1] * 10)
+    return [*found, most]
+
+
+def _grown(bench: Bench, size: int) -> dict[str, float]:
+    fill(size)
+    _measure(bench.sizes.flat // 4)  # warm-up
+    return _measure(bench.sizes.flat)
+
+
 def _measure(count: int) -> dict[str, float]:
     """The median of each."""
     triggered = [_timed(lambda: jobs.three.trigger(1, priority=_PRIORITY)) for _ in range(count)]
-    claimed, executed = [], []
+    claimed, stored, executed = [], [], []
     for _ in range(count):
         took, claim = _timed(lambda: claims.claim_next((jobs.three.name,), uuid4(), "bench"))
         claimed.append(took)
-        executed.append(_timed(lambda claim=claim: executor.execute(Execution(claim, "bench")))[0])  # type: ignore[misc]
+        execution = Execution(claim, "bench")
+        stored.append(_timed(partial(Step(execution).run, "one-more", str))[0])
+        executed.append(_timed(partial(executor.execute, execution))[0])
     purged = [_timed(lambda: operations.purge_runs(timedelta(0), limit=1)) for _ in range(count)]
     return {
         "trigger": statistics.median(took for took, _ in triggered),
         "claim": statistics.median(claimed),
+        "checkpoint": statistics.median(stored),
         "execute": statistics.median(executed),
         "purge": statistics.median(took for took, _ in purged),
     }

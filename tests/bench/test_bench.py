@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 from django.conf import settings
 
@@ -27,8 +28,9 @@ STREAMS = [
 WORKERS = ["workers-1", "workers-2"]
 FOOTPRINT = ["footprint-disk", "footprint-wal", "footprint-commits"]
 FLAT = [
-    *("flat-trigger", "flat-claim", "flat-execute", "flat-purge"),
-    *("flat-trigger-crowded", "flat-claim-crowded", "flat-execute-crowded", "flat-sweep-crowded"),
+    *("flat-trigger", "flat-claim", "flat-checkpoint", "flat-execute", "flat-purge"),
+    *("flat-trigger-crowded", "flat-claim-crowded", "flat-checkpoint-crowded"),
+    *("flat-execute-crowded", "flat-sweep-crowded"),
 ]
 
 
@@ -98,7 +100,9 @@ def test_measures_how_runs_grow_with_workers(tmp_path: Path) -> None:
 def test_prints_a_table_of_what_was_asked_for(tmp_path: Path) -> None:
     result = _bench(tmp_path, "--on", "normal", "--only", "steps")
     assert result.returncode == 0, result.stderr
-    heading, _, columns, line, *rest = result.stdout.splitlines()
+    machine, _, heading, _, columns, line, *rest = result.stdout.splitlines()
+    assert "processors" in machine
+    assert f"Django {django.__version__}" in machine
     assert heading == "SQLite, synchronous=NORMAL"
     assert columns.split() == ["figure", "baseline", "ratio", "goal", "met"]
     assert line.startswith("100 steps of one run ")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from runs.bench import measurements
+from runs.bench import crowd, measurements
+from runs.bench.measuring import QUICK, Bench
 from runs.bench.orders import NAMES, Order
 from runs.bench.results import Goal, Row, table
 from runs.bench.scratch import postgresql, sqlite
+from runs.bench.worker import BenchError
 
 
 @pytest.mark.parametrize(
@@ -94,3 +100,26 @@ def test_every_name_has_a_measurement_and_every_goal_a_name() -> None:
     for target in (sqlite("normal"), sqlite("full"), postgresql("postgres://x")):
         of_streams = {"stream-lag", "stream-memory", "stream-trigger"}
         assert set(measurements.goals_of(target)) - of_streams <= set(NAMES)
+
+
+def test_more_workers_than_the_server_has_room_for_are_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crowd, "_room", lambda _: 90)
+    drained: list[int] = []
+
+    @contextmanager
+    def running(**_: str) -> Iterator[None]:
+        yield
+
+    def drain(found: list[Any], _: int) -> float:
+        drained.append(len(found))
+        return 1.0
+
+    monkeypatch.setattr(crowd.worker, "running", running)
+    monkeypatch.setattr(crowd, "_drain", drain)
+    rows = crowd.workers(Bench("PostgreSQL", replace(QUICK, workers=(1, 8, 16)), {}))
+    assert [next(rows).name, next(rows).name] == ["workers-1", "workers-8"]
+    with pytest.raises(BenchError, match="raise its max_connections, which has to be 138"):
+        next(rows)
+    assert drained == [1, 8]

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from runs.bench import command, scratch
+from runs.bench import command, machine, scratch
 from runs.bench.ending import ending_on_sigterm
 from runs.bench.orders import ENGINE, LARGE, NAMES, OF_SERVERS, SERVED, Order
 from runs.bench.results import Row, table
@@ -67,27 +67,37 @@ class Command(RunsCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         rows: list[Row] = []
+        failed: list[str] = []
         with ending_on_sigterm():
             for order in self._orders(options):
-                found = self._measure(order)
+                found: list[Row] = []
+                try:
+                    self._measure(order, found)
+                except BenchError as error:
+                    self.stderr.write(str(error))
+                    failed.append(str(error))
                 rows += found
-                if not options["json"]:
-                    self.stdout.write(table(found) + "\n\n")
+                if found and not options["json"]:
+                    self._print(order, found)
         if options["json"]:
             self.stdout.write(json.dumps([asdict(row) for row in rows], indent=2))
+        if failed:
+            raise CommandError("Not all could be measured. " + " ".join(failed))
 
-    def _measure(self, order: Order) -> list[Row]:
-        rows = []
+    def _measure(self, order: Order, rows: list[Row]) -> None:
         try:
             with closing(command.run(order)) as found:
                 for row in found:
                     self.stderr.write(f"{row.target}: {row.what} done")
                     rows.append(row)
-        except BenchError as error:
-            raise CommandError(str(error)) from error
         except scratch.NoScratch as error:
             raise CommandError(str(error), returncode=UNAVAILABLE) from error
-        return rows
+
+    def _print(self, order: Order, rows: list[Row]) -> None:
+        self.stdout.write(machine.this_machine())
+        if order.target.server:
+            self.stdout.write(machine.that_server(order.target.server))
+        self.stdout.write(f"\n{table(rows)}\n\n")
 
     def _orders(self, options: dict[str, Any]) -> Iterator[Order]:
         """The engine is measured in an empty database, the rest in a large one of its own.
@@ -117,6 +127,8 @@ class Command(RunsCommand):
         found = [scratch.sqlite(name) for name in ("normal", "full") if name in wanted]
         if "postgresql" in wanted and options["postgres"]:
             found.append(scratch.postgresql(options["postgres"]))
+        elif not options["on"]:
+            self.stderr.write("PostgreSQL is left out: --postgres URL or DATABASE_URL names one.")
         if not found:
             raise CommandError("Which PostgreSQL? Name it with --postgres URL.", returncode=USAGE)
         return found
