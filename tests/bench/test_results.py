@@ -116,7 +116,7 @@ def test_more_workers_than_the_server_has_room_for_are_refused_with_the_remedy(
         drained.append(len(found))
         return 1.0
 
-    monkeypatch.setattr(crowd.worker, "running", running)
+    monkeypatch.setattr("runs.bench.crowd.worker.running", running)
     monkeypatch.setattr(crowd, "_drain", drain)
     rows = crowd.workers(Bench("PostgreSQL", replace(QUICK, workers=(1, 8, 16)), {}))
     assert [next(rows).name, next(rows).name] == ["workers-1", "workers-8"]
