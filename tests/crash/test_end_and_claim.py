@@ -31,7 +31,7 @@ def test_kill_between_the_statements_of_an_end(cluster: Cluster, statement: int)
     first, second = trigger(0, 0), trigger(0, 0)
     doomed = cluster.start("--concurrency", "1", ready=False, CRASH_AT_STATEMENT=str(statement))
     assert doomed.exit_code() == -9, cluster.logs()
-    cluster.killed[doomed.pid] = now()
+    cluster.killed[doomed.pid].append(now())
     first.refresh_from_db()
     second.refresh_from_db()
     was_committed = statement > last

@@ -112,6 +112,6 @@ def is_gone(pid: int, parent: Process) -> bool:
 def finish(cluster: Cluster, runs: list[Run], kills: int) -> None:
     cluster.completed(*runs, timeout=60)
     lost = cluster.check_durable(runs)
-    assert len(cluster.killed) == kills
+    assert sum(len(times) for times in cluster.killed.values()) == kills
     bodies = len(cluster.evidence().bodies)
     print(f"{kills} kills, {len(runs)} runs, {bodies} bodies, {lost} lost")  # noqa: T201

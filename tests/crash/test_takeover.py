@@ -194,7 +194,7 @@ def test_run_that_kills_its_workers_is_failed(cluster: Cluster, limit: int) -> N
     def over() -> bool:
         nonlocal worker, deaths
         if worker.popen.poll() is not None:
-            cluster.killed[worker.pid] = 0  # by itself; when, nobody saw
+            cluster.killed[worker.pid].append(0)  # by itself; when, nobody saw
             deaths += 1
             worker = cluster.start("--concurrency", "2", ready=False, **environment)
         poison.refresh_from_db()

@@ -86,8 +86,9 @@ class Cluster:
             "CRASH_EVIDENCE": str(self.evidence_file),
             **environment,
         }
-        #: When each process that got a SIGKILL was alive for certain, for the last time.
-        self.killed: dict[int, float] = {}
+        #: When each process that got a SIGKILL was alive for certain, for the last time. After
+        #: thousands of kills an id may come again.
+        self.killed: defaultdict[int, list[float]] = defaultdict(list)
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(
@@ -117,7 +118,7 @@ class Cluster:
 
     def kill(self, pid: int) -> None:
         """SIGKILL; the caller sees to it that this is a process of this cluster."""
-        self.killed[pid] = now()
+        self.killed[pid].append(now())
         os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
@@ -239,7 +240,8 @@ class Cluster:
 
     def _check_one_at_a_time(self, handlers: list[Handler]) -> None:
         for earlier, later in pairwise(handlers):
-            alive_until = max(earlier.left, self.killed.get(earlier.pid, 0))
+            kills = self.killed.get(earlier.pid, [])
+            alive_until = min((at for at in kills if at > earlier.left), default=earlier.left)
             if earlier.how is None:
                 assert earlier.pid in self.killed, f"its process is alive: {earlier}, {later}"
                 assert later.entered >= alive_until, f"two workers: {earlier}, {later}"
