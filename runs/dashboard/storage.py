@@ -135,6 +135,21 @@ class _Question:
 
 
 @dataclass(frozen=True)
+class _Opening:
+    """What was left to delete when the page was opened; what it asks to be told tells of it."""
+
+    count: int = 0  # 0 if there were more than could be counted
+    oldest: int = 0  # when the oldest of them ended, in milliseconds
+
+    @classmethod
+    def of(cls, request: HttpRequest, left: Preview) -> _Opening:
+        oldest = _millis(left.oldest) if left.oldest else 0
+        if "of" not in request.GET:
+            return cls(left.count if left.is_whole else 0, oldest)
+        return cls(whole_of(request.GET, "of") or 0, whole_of(request.GET, "from") or oldest)
+
+
+@dataclass(frozen=True)
 class _Retention:
     """The rule that is set, what is left to delete by it, and who is at it."""
 
@@ -142,11 +157,27 @@ class _Retention:
     preview: Preview | None = None
     worker: str = ""
     due_at: datetime | None = None
-    at_first: int = 0  # how many were left when the page was opened
+    opening: _Opening = _Opening()
 
     @property
     def done(self) -> int:
-        return self.at_first - self.preview.count if self.preview else 0
+        """How many were deleted since then; 0 also where they can't be counted."""
+        is_counted = self.preview and self.preview.is_whole
+        return self.opening.count - self.preview.count if self.preview and is_counted else 0
+
+    @property
+    def way(self) -> float:
+        """How far it has come since then on its way through time, from 0 to 1."""
+        left = self.preview
+        if left is None or left.oldest is None or not self.opening.oldest:
+            return 0
+        whole_way = _millis(left.before) - self.opening.oldest
+        gone = _millis(left.oldest) - self.opening.oldest
+        return max(0.0, gone / whole_way) if whole_way > 0 else 0
+
+
+def _millis(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
 
 
 def _retention(request: HttpRequest, storage: Storage, now: datetime) -> _Retention:
@@ -158,9 +189,8 @@ def _retention(request: HttpRequest, storage: Storage, now: datetime) -> _Retent
     worker = ""
     if chore and chore.lease_owner and chore.lease_expires_at and chore.lease_expires_at > now:
         worker = str(Worker.objects.filter(pk=chore.lease_owner).first() or "a worker")
-    at_first = max(whole_of(request.GET, "of") or 0, left.count)
     due_at = chore.due_at if chore else None
-    return _Retention(_words(age), left, worker, due_at, at_first)
+    return _Retention(_words(age), left, worker, due_at, _Opening.of(request, left))
 
 
 def _words(age: timedelta) -> str:

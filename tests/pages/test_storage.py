@@ -4,6 +4,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -45,11 +46,15 @@ def analyze() -> None:
     Kept.forget()
 
 
-def get(client: Client, query: str = "", status: int = 200) -> str:
+def markup(client: Client, query: str = "", status: int = 200) -> str:
     analyze()
     response = client.get(f"/storage/?{query}")
     assert response.status_code == status
-    return " ".join(re.sub(r"<[^>]+>", " ", str(response.content.decode())).split())
+    return str(response.content.decode())
+
+
+def get(client: Client, query: str = "", status: int = 200) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", markup(client, query, status)).split())
 
 
 def test_it_says_what_tables_and_jobs_take(operator: Client) -> None:
@@ -190,6 +195,37 @@ def test_it_says_what_retention_has_left_and_who_is_at_it(
     part = get(operator, "fragment=1&of=8")
     assert part.startswith("Runs that ended more than")
     assert "6 of 8 deleted since this page was opened" in part
+
+
+def test_where_too_many_are_left_to_count_progress_is_told_by_time(
+    operator: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two counts that stopped at different runs say nothing about what was deleted."""
+    settings.RETAIN_RUNS = "10d"
+    runs = [ended(days) for days in (30, 20, 12)]
+    page = markup(operator)
+    opening = re.search(r"fragment=1&amp;(of=3&amp;from=\d+)", page)
+    assert opening
+    monkeypatch.setattr(rules, "_SLICE", 1)
+    monkeypatch.setattr("runs.dashboard.storage.preview", partial(storage.preview, budget=0))
+    again = f"fragment=1&{opening[1].replace('&amp;', '&')}"
+    part = markup(operator, again)
+    assert "At least 1 run" in part
+    assert "since this page was opened" not in part, "nothing was deleted"
+    runs[0].delete()
+    part = markup(operator, again)
+    assert "Deleted since this page was opened: all that ended before" in part
+    [way] = re.findall(r'max="1" value="([\d.]+)"', part)
+    assert 0.45 < float(way) < 0.55
+
+
+@pytest.mark.parametrize("query", ["of=x&from=y", "of=-1&from=-1", f"of=3&from={'9' * 18}"])
+def test_nonsense_about_the_opening_is_no_progress(
+    operator: Client, settings: Settings, query: str
+) -> None:
+    settings.RETAIN_RUNS = "10d"
+    ended(30)
+    assert "all that ended before" not in get(operator, f"fragment=1&{query}")
 
 
 def test_growth_is_what_ended_a_day(operator: Client) -> None:
