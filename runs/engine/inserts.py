@@ -22,8 +22,8 @@ def insert_unless_conflict(row: models.Model) -> bool:
     Safe inside a transaction, which an IntegrityError would break on PostgreSQL. As the ORM
     stores it, but for fields that fill themselves in, such as ``auto_now``: none here does.
     """
-    text, values = _insertion(row, ())
-    inserted = database.count(text, values) > 0
+    insert, values = _insertion(row, ())
+    inserted = database.count(insert, values) > 0
     _mark_stored(row)
     return inserted
 

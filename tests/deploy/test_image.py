@@ -74,7 +74,7 @@ def test_its_connections_are_enough() -> None:
     slots = int(services["worker"]["environment"]["WORKER_CONCURRENCY"])
     workers = services["worker"]["deploy"]["replicas"] * 10
     allowed = int(services["postgres"]["command"][-1].removeprefix("max_connections="))
-    assert workers * (slots + 2) + settings.DATABASE_POOL_SIZE + 10 <= allowed
+    assert workers * (slots + 3) + settings.DATABASE_POOL_SIZE + 10 <= allowed
 
 
 @pytest.mark.slow

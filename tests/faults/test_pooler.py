@@ -82,9 +82,11 @@ def pooler(transactional_db: None) -> Iterator[PgBouncer]:
         except Missing as missing:
             skip_or_fail(missing)
             raise
-        found.start()
-        yield found
-        found.stop()
+        try:
+            found.start()
+            yield found
+        finally:
+            found.stop()
 
 
 @pytest.fixture
@@ -103,6 +105,8 @@ def test_runs_complete_behind_a_pooler_also_when_a_worker_dies(
     pooler: PgBouncer, redis: RedisServer, cluster: Cluster
 ) -> None:
     behind = {"DATABASE_URL": pooler.url, "DATABASE_POOLER": "1", "HUEY_URL": redis.url}
+    code, _, said = processes.manage("migrate", env=processes.environment(**behind))
+    assert code == 0, said
     with Installation(cluster, **behind, LEASE_SECONDS="3") as site:
         other = cluster.start("--concurrency", "4")
         long = [trigger(*[0.1] * 20) for _ in range(8)]
@@ -117,4 +121,5 @@ def test_runs_complete_behind_a_pooler_also_when_a_worker_dies(
         cluster.completed(*runs)
     cluster.check_durable(runs)
     check_invariants()
-    assert "prepared statement" not in site.worker.log.read_text() + site.web_log.read_text()
+    for log in (site.worker.log, other.log, site.web_log):
+        assert "prepared statement" not in log.read_text()
