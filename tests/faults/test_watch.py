@@ -52,7 +52,7 @@ def test_an_acknowledged_run_that_is_gone_is_seen(watch: Watch, witnesses: Witne
     witnesses.says("triggered", kept.pk)
     watch.look()
     witnesses.says("triggered", gone)
-    with pytest.raises(AssertionError, match="acknowledged, and gone"):
+    with pytest.raises(AssertionError, match="acknowledged so many seconds ago, and gone"):
         watch.look()
     witnesses.says("deletes", gone)
     watch.look()

@@ -11,6 +11,10 @@ from tests.faults.load import Load
 from tests.support.crash import Cluster
 
 
+#: A look may take so long, in seconds: what is almost old enough to be purged is left out.
+_MARGIN = 15.0
+
+
 class Watch:
     """What was acknowledged is there, and no body ran again after its checkpoint.
 
@@ -20,7 +24,7 @@ class Watch:
     def __init__(self, cluster: Cluster, load: Load, retained: float) -> None:
         self._evidence = cluster.evidence_file
         self._load = load
-        self._retained = retained
+        self._young = retained - _MARGIN
         self._read = 0
         #: The token of the body that started last, by run and step.
         self._last: dict[tuple[UUID, str], str] = {}
@@ -33,16 +37,17 @@ class Watch:
         self._look_for_what_ran_again()
 
     def _look_for_what_was_acknowledged(self) -> None:
-        young = time.time() - self._retained
+        now = time.time()
         expected = {
-            UUID(line["run"])
+            UUID(line["run"]): now - line["at"]
             for line in self._load.done()
-            if line["did"] == "triggered" and line["at"] > young
+            if line["did"] == "triggered" and line["at"] > now - self._young
         }
         there = set(Run.objects.filter(pk__in=expected).values_list("pk", flat=True))
         # Only now: who deletes one says so before.
         deleted = {UUID(line["run"]) for line in self._load.done() if line["did"] == "deletes"}
-        assert not expected - there - deleted, "Broken promises: acknowledged, and gone"
+        gone = {run: expected[run] for run in expected.keys() - there - deleted}
+        assert not gone, f"Broken promises: acknowledged so many seconds ago, and gone: {gone}"
         self.runs |= there
 
     def _look_for_what_ran_again(self) -> None:
