@@ -10,7 +10,6 @@ from runs.models import Run, Step
 from tests.faults.load import Load
 from tests.support.crash import Cluster
 
-
 #: A look may take so long, in seconds: what is almost old enough to be purged is left out.
 _MARGIN = 15.0
 
