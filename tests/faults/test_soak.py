@@ -17,7 +17,14 @@ from tests.faults import jobs
 from tests.faults.installation import Installation
 from tests.faults.invariants import check_invariants
 from tests.faults.load import Load
-from tests.faults.soak import FAULTS, LEASE_SECONDS, Gauge, Site, Visitor
+from tests.faults.soak import (
+    FAULTS,
+    LEASE_SECONDS,
+    Gauge,
+    Site,
+    Visitor,
+    vacuum_if_nobody_does,
+)
 from tests.faults.watch import Watch
 from tests.support.crash import Cluster
 
@@ -111,6 +118,8 @@ def disturb(site: Site, gauge: Gauge, watch: Watch, seconds: float, pause: float
         fault(site)
         done[fault.__name__] += 1
         watch.look()
+        if sum(done.values()) % len(FAULTS) == 0:
+            vacuum_if_nobody_does()
         gauge.read()
         time.sleep(max(due - time.monotonic(), 0))
         gauge.read()
