@@ -70,9 +70,11 @@ def cut_the_power(cluster: Cluster, pids: list[int], load: Load, dice: random.Ra
             acknowledged, bodies = load.triggered(), cluster.evidence().bodies
         disk.copy(whole, torn)
         disk.tear(torn, dice)
-        assert not check_copy(whole, acknowledged, bodies)
+        missing = check_copy(whole, acknowledged, bodies)
+        assert not missing, f"Broken promises: missing in a whole copy: {missing}"
         # Its last commit is one that perhaps nobody was told of, or one that all know of.
-        assert len(check_copy(torn, acknowledged, bodies)) <= 1
+        missing = check_copy(torn, acknowledged, bodies)
+        assert len(missing) <= 1, f"Broken promises: missing in a torn copy: {missing}"
     return torn
 
 
