@@ -36,7 +36,7 @@ def flat(bench: Bench) -> Iterator[Row]:
         crowded = _measure(bench.sizes.flat)
         swept = statistics.median(_timed(leases.sweep)[0] for _ in range(5))
     for name, what in _WHAT.items():
-        for size in list(curve)[1:]:
+        for size in list(curve)[1:] or [_FEW]:
             is_last = size == bench.sizes.seeded
             yield Row.judged(
                 target=bench.target,

@@ -9,10 +9,25 @@ import pytest
 
 from runs.registry import registry
 from tests.faults import jobs
+from tests.faults.servers import RedisServer
+from tests.services import Missing, skip_or_fail
 from tests.support import crash
 
 for _definition in jobs.JOBS:
     registry.remove(_definition.name)  # defining them has made them known, also to other tests
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A server of the test's own, to be killed and flushed."""
+    try:
+        found = RedisServer()
+    except Missing as missing:
+        skip_or_fail(missing)
+        raise
+    found.start()
+    yield found
+    found.stop()
 
 
 @pytest.fixture

@@ -89,18 +89,6 @@ def pooler(transactional_db: None) -> Iterator[PgBouncer]:
             found.stop()
 
 
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    try:
-        found = RedisServer()
-    except Missing as missing:
-        skip_or_fail(missing)
-        raise
-    found.start()
-    yield found
-    found.stop()
-
-
 def test_runs_complete_behind_a_pooler_also_when_a_worker_dies(
     pooler: PgBouncer, redis: RedisServer, cluster: Cluster
 ) -> None:

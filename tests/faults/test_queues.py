@@ -14,7 +14,6 @@ from runs.models import Run
 from tests.faults.installation import Installation
 from tests.faults.invariants import check_invariants
 from tests.faults.servers import PostgresServer, RedisServer, new_server
-from tests.services import Missing, skip_or_fail
 from tests.support.crash import Cluster, trigger
 
 #: How long a queue is away, in seconds.
@@ -22,18 +21,6 @@ AWAY = 3.0
 
 #: How much of a processor web and worker may use meanwhile, each. What spins uses all of it.
 BUSY = 0.5
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    try:
-        found = RedisServer()
-    except Missing as missing:
-        skip_or_fail(missing)
-        raise
-    found.start()
-    yield found
-    found.stop()
 
 
 @pytest.fixture(scope="module")
