@@ -6,6 +6,7 @@ With no variable set, everything lies in one SQLite file under ``var/``.
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import dj_database_url
@@ -38,7 +39,6 @@ INSTALLED_APPS = [
     "axes",
     "csp",
     "django_htmx",
-    "ninja",
     "runs",
     "jobs",
 ]
@@ -60,10 +60,14 @@ MIDDLEWARE = [
 ROOT_URLCONF = "durably_site.urls"
 ASGI_APPLICATION = "durably_site.asgi.application"
 
+# Where the files of the API's page lie. As an installed app, ninja would be loaded by every
+# worker, which serves no API: 6 MB each.
+_NINJA = Path(getattr(find_spec("ninja"), "origin", "")).parent
+
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [BASE_DIR / "templates", _NINJA / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -181,7 +185,7 @@ USE_I18N = False
 
 # Static files are served by the web process itself, also with DEBUG off, without a build step.
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS = [BASE_DIR / "static", _NINJA / "static"]
 WHITENOISE_USE_FINDERS = True
 
 # Nothing inline, nothing from elsewhere.

@@ -33,7 +33,7 @@ _HUEY_REMEDY = (
 )
 
 
-@register()
+@register("runs")
 def check_settings(**_kwargs: Any) -> list[CheckMessage]:
     """All of them: the errors name the setting and the remedy."""
     groups = (_values, _database, _huey, _port, _hosts, _proxies, _sign_in, _policy)

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
-from ninja.openapi.docs import Swagger
+from ninja.openapi.docs import ABS_TPL_PATH, Swagger
 from ninja.openapi.schema import OpenAPISchema
 
 from runs.api import openapi
@@ -20,6 +20,12 @@ from runs.api.bodies import StrictParser
 from runs.api.problems import problem_of
 from runs.errors import FieldError, ValidationError
 from runs.payloads import clean_text
+
+
+class LocalSwagger(Swagger):
+    """The page of the API with its files from this site, although ninja is no installed app."""
+
+    template_cdn = str(ABS_TPL_PATH / "swagger.html")
 
 
 class Api(NinjaAPI):
@@ -76,7 +82,7 @@ api = Api(
     urls_namespace="api",
     auth=credentials,
     parser=StrictParser(),
-    docs=Swagger({"validatorUrl": None}),
+    docs=LocalSwagger({"validatorUrl": None}),
     docs_decorator=lambda view: csrf_exempt(require_safe(view)),
     openapi_extra={"tags": openapi.TAGS},
 )

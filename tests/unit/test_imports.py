@@ -181,3 +181,23 @@ def test_importing_the_package_needs_no_django() -> None:
         env={"PATH": "/usr/bin:/bin", "DJANGO_SETTINGS_MODULE": "tests.settings"},
     )
     assert found.stdout == "False\n"
+
+
+def test_a_worker_loads_neither_the_api_nor_the_pages() -> None:
+    """Which would be 14 MB of each, for what only a web process serves."""
+    code = (
+        "import sys, django; django.setup();"
+        "from runs.management.commands.worker import Command;"
+        "Command().check(tags=Command.requires_system_checks);"
+        "import runs.engine.worker;"
+        "print([name for name in ('ninja', 'runs.api', 'runs.dashboard') if name in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "DJANGO_SETTINGS_MODULE": "tests.settings"},
+    )
+    assert found.stdout == "[]\n"

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandParser
 
 from runs import conf
@@ -25,6 +26,8 @@ def positive(text: str) -> int:
 class Command(BaseCommand):
     """Executes runs until SIGTERM or Ctrl-C, in threads or in processes."""
 
+    #: All but those of addresses and templates, which would load all pages and the API.
+    requires_system_checks = ("runs", Tags.models, Tags.caches, Tags.files)
     help = (
         "Execute runs until SIGTERM or Ctrl-C. A stopping worker finishes the step it is in "
         "and hands its runs back."
