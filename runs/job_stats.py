@@ -161,9 +161,10 @@ def _backlog(now: datetime) -> tuple[Counter[str], bool]:
     """How many runs of each job could start but for a worker, a key or a pause."""
     pending = Run.objects.filter(status=RunStatus.PENDING).order_by("id").values("pk")
     oldest = Run.objects.filter(pk__in=pending[: _MAX_PENDING + 1]).order_by()
-    due = oldest.filter(Q(run_at=None) | Q(run_at__lte=now))
-    found: Counter[str] = Counter(dict(due.values_list("job").annotate(Count("pk"))))
-    return found, not pending[_MAX_PENDING : _MAX_PENDING + 1].exists()
+    due = Count("pk", filter=Q(run_at=None) | Q(run_at__lte=now))
+    rows = list(oldest.values_list("job").annotate(due=due, all=Count("pk")))
+    found: Counter[str] = Counter({name: count for name, count, _ in rows})
+    return found, sum(looked_at for _, _, looked_at in rows) <= _MAX_PENDING
 
 
 def _samples(names: Sequence[str]) -> dict[str, list[Sampled]]:

@@ -80,7 +80,7 @@ class Item:
 
 
 def find_attention(staff: Staff, backlog: Backlog | None, actor: Actor) -> list[Item]:
-    """Everything that concerns the actor, in at most five queries if they see all runs."""
+    """Everything that concerns the actor, in at most six queries if they see all runs."""
     return [
         *_no_worker(staff),
         *(_failures() if access.sees_all_runs(actor) else _own_failures(actor)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from django.db.models import Max, OuterRef, Subquery
 from django.utils import timezone
 
 from runs.dashboard.rates import times_by_job
-from runs.models import LogEntry, Run, RunEvent, RunStatus, Step, StepStatus
+from runs.models import LogEntry, Run, RunEvent, RunStatus, Step
 
 _MAX_RUNS = 50
 _MAX_STEPS = 1000  # of a run with more, the newest step is not looked for
@@ -29,6 +30,17 @@ _LOOK_BACK = 200  # of a job's last runs so many are looked at, for what a step 
 _STEP_RUNS = 20  # and so many completed ones are counted
 _MAX_LOOKED_UP = 8  # so many steps are looked up at a time; for others the job's pace counts
 _SAME_PROGRESS = 20.0
+
+# When a step of a job began and ended in the job's last good runs. Parameters: job, step. In SQL,
+# because the ORM takes longer to put eight of these together than a database to answer them.
+_TIMES = f"""
+    SELECT s.id, s.started_at, s.finished_at, {{kind}} AS kind FROM runs_step s
+    WHERE s.run_id IN (
+        SELECT r.id FROM runs_run r WHERE r.status = 'completed' AND r.attempt = 1 AND r.id IN (
+            SELECT id FROM runs_run WHERE job = %s ORDER BY id DESC LIMIT {_LOOK_BACK}
+        ) ORDER BY r.id DESC LIMIT {_STEP_RUNS}
+    ) AND s.name = %s AND s.status = 'completed'
+"""  # noqa: S608 (our own numbers)
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,7 @@ watch = _Watch()
 def find_stalled() -> list[Stalled]:
     """Among the oldest running runs, those too long without a sign of life, oldest first.
 
-    At most two queries while all give signs, and some more for those that are silent.
+    One query while all give signs, and two more for those that are silent.
     """
     now = timezone.now()
     runs = list(_running(now))
@@ -132,22 +144,19 @@ def _last_sign(run: Any, now: datetime) -> datetime:
 
 
 def _usual_seconds(runs: Iterable[Run]) -> dict[tuple[str, str | None], float]:
-    """What the present steps of these runs usually take, by job and step. One query for each."""
+    """What the present steps of these runs usually take, by job and step. One query."""
     steps = dict.fromkeys((run.job, run.current_step) for run in runs if run.current_step)
-    found: dict[tuple[str, str | None], float] = {}
-    for job, step in list(steps)[:_MAX_LOOKED_UP]:
-        last = Run.objects.filter(job=job).order_by("-id").values("id")[:_LOOK_BACK]
-        good = Run.objects.filter(id__in=last, status=RunStatus.COMPLETED, attempt=1)
-        rows = Step.objects.filter(
-            run_id__in=good.order_by("-id").values("id")[:_STEP_RUNS],
-            name=step,
-            status=StepStatus.COMPLETED,
-        )
-        times = rows.values_list("started_at", "finished_at")
-        took = [(end - start).total_seconds() for start, end in times]
-        if took:
-            found[job, step] = statistics.median(took)
-    return found
+    kinds = list(steps)[:_MAX_LOOKED_UP]
+    if not kinds:
+        return {}
+    parts = (_TIMES.format(kind=number) for number in range(len(kinds)))
+    rows: Any = Step.objects.raw(
+        " UNION ALL ".join(parts), [each for kind in kinds for each in kind]
+    )
+    took: dict[tuple[str, str | None], list[float]] = defaultdict(list)
+    for row in rows:
+        took[kinds[row.kind]].append((row.finished_at - row.started_at).total_seconds())
+    return {kind: statistics.median(seconds) for kind, seconds in took.items()}
 
 
 def _running(now: datetime) -> Any:

@@ -123,4 +123,4 @@ def test_more_runs_need_no_more_queries(api: Caller) -> None:
         with CaptureQueriesContext(connection) as captured:
             api.get("/jobs")
         counts.append(len(captured))
-    assert counts[1] <= counts[0] <= 14
+    assert counts[1] <= counts[0] <= 13
