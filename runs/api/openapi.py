@@ -178,7 +178,8 @@ def complete(document: dict[str, Any]) -> None:
     document["paths"]["/healthz"] = {
         "get": _health("healthz", "Is the process alive?", "It answers, that is all.")
     }
-    ready = _health("readyz", "Can it work?", "Its database can be reached, and is migrated.")
+    what = "Its database can be reached, read and written, and is migrated."
+    ready = _health("readyz", "Can it work?", what)
     ready["responses"][503] = problem_response(503)
     document["paths"]["/readyz"] = {"get": ready}
 

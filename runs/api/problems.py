@@ -69,7 +69,7 @@ class MediaTypeError(RunsError):
 
 
 class UnavailableError(RunsError):
-    """The database can't be reached, or is not ready for this release."""
+    """The database can't be reached, is read-only, or is not ready for this release."""
 
     status = 503
     code = "unavailable"

@@ -25,7 +25,7 @@ def test_a_process_that_answers_lives_whatever_its_database_does() -> None:
 @pytest.mark.django_db
 def test_it_is_ready_when_the_database_is(django_assert_max_num_queries: Any) -> None:
     ask("/readyz")
-    with django_assert_max_num_queries(2):
+    with django_assert_max_num_queries(3):
         answer = ask("/readyz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
     assert answer.headers["Cache-Control"] == "no-store"
@@ -48,6 +48,15 @@ def test_it_is_not_ready_without_its_database() -> None:
         answer = ask("/readyz")
     assert (answer.status_code, answer.headers["Content-Type"]) == (503, PROBLEM)
     assert b"db.internal" not in answer.content
+
+
+@pytest.mark.django_db
+def test_it_is_not_ready_while_its_database_can_only_be_read() -> None:
+    with mock.patch("runs.engine.read_only.is_read_only", return_value=True):
+        answer = ask("/readyz")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (503, PROBLEM)
+    assert answer.json()["code"] == "unavailable"
+    assert answer.json()["detail"] == "The database is read-only"
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])

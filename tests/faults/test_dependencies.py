@@ -44,7 +44,8 @@ TALKATIVE = 20
 
 #: What is asked for while the database is away: by people, and by programs.
 PAGES = ("/", "/runs/", "/jobs/", "/login/", "/admin/")
-DATA = ("/api/runs", "/api/jobs", "/api/durably/runs", "/readyz")
+READINESS = "/readyz"
+DATA = ("/api/runs", "/api/jobs", "/api/durably/runs", READINESS)
 
 #: And this is sent, which makes a run without steps.
 TRIGGER = "/api/jobs/crash-plan/trigger"
@@ -57,6 +58,7 @@ class Fault:
 
     during: Callable[[Postgres], AbstractContextManager[None]]
     answers: frozenset[int] = frozenset({503})
+    is_for_readers: bool = False
 
 
 @dataclass
@@ -137,7 +139,7 @@ FAULTS = {
     "crashes": Fault(crashes),
     "cuts connections": Fault(cuts_connections, frozenset({200, 503})),
     "is out of connections": Fault(is_out_of_connections),
-    "fails over": Fault(fails_over, frozenset({200, 503})),  # what only reads is answered
+    "fails over": Fault(fails_over, frozenset({200, 503}), is_for_readers=True),
 }
 
 
@@ -208,7 +210,7 @@ def survive(postgres: Postgres, cluster: Cluster, fault: Fault) -> None:
             cluster.body(run, 3)
         connection.close()
         with fault.during(postgres):
-            wait_idly(site, fault.answers)
+            wait_idly(site, fault.answers, is_for_readers=fault.is_for_readers)
         come_back(site)
         cluster.completed(*runs)
         assert cluster.check_durable(runs) == 0  # no body was executed twice
@@ -218,11 +220,17 @@ def survive(postgres: Postgres, cluster: Cluster, fault: Fault) -> None:
         assert "waits for the database" in cluster.logs()
 
 
-def wait_idly(site: Installation, answers: frozenset[int]) -> None:
-    """While the database is away: ask for everything, and look at the processors."""
+def wait_idly(site: Installation, answers: frozenset[int], *, is_for_readers: bool = False) -> None:
+    """While the database is away: ask for everything, and look at the processors.
+
+    One that ``is_for_readers`` alone answers what only reads, but a web process is not ready.
+    """
     cpu, begun, said = site.cpu(), time.monotonic(), site.worker.log.read_text().count("\n")
     for path, answer in site.get_all(*PAGES, *DATA).items():
-        check_answer(path, answer, answers)
+        is_refused = is_for_readers and path == READINESS
+        check_answer(path, answer, frozenset({503}) if is_refused else answers)
+    if is_for_readers:
+        check_not_ready(site)
     assert site.get("/healthz").status == 200
     time.sleep(max(begun + AWAY - time.monotonic(), 0))
     took = time.monotonic() - begun
@@ -232,13 +240,19 @@ def wait_idly(site: Installation, answers: frozenset[int]) -> None:
     assert said < TALKATIVE * took, site.cluster.logs()
 
 
+def check_not_ready(site: Installation) -> None:
+    """It says why, once it has noticed that its connection is a new one."""
+    words = "The database is read-only"
+    site.cluster.until(lambda: words in site.get(READINESS).text, "a word about readiness")
+
+
 def check_answer(path: str, answer: Answer, allowed: frozenset[int]) -> None:
     """In words for who asked: a page for people, JSON for programs, a stack trace for nobody."""
     about = f"{path}: {answer}"
     assert answer.status in {*allowed, 302}, about
     assert "Traceback" not in answer.text, about
     if answer.status == 503:
-        assert re.search("database can.t be reached", answer.text), about
+        assert re.search("database (can.t be reached|is read-only)", answer.text), about
         kind = "text/html"
         if path in (*DATA, TRIGGER):
             kind = "application/json" if "durably" in path else "application/problem+json"
@@ -358,7 +372,8 @@ def test_web_and_worker_wait_for_a_file_that_is_read_only(
                 site.restart_web()
                 site.worker = cluster.start(ready=False)
                 cluster.until(lambda: "not ready" in site.worker.log.read_text(), "a word")
-                wait_idly(site, frozenset({answer_to_readers}))
+                is_for_readers = answer_to_readers == 200
+                wait_idly(site, frozenset({answer_to_readers}), is_for_readers=is_for_readers)
                 check_answer(TRIGGER, site.post(TRIGGER, NO_STEPS), frozenset({503}))
             come_back(site)
             answer = site.post(TRIGGER, NO_STEPS)
