@@ -4,13 +4,13 @@ E001 a value out of range · E002 SQLITE_SYNCHRONOUS · E003 HUEY_URL's scheme �
 SQLite file for Huey and the database · E005 the database's engine · E006 PORT · E007
 ALLOWED_HOSTS · E008 TRUSTED_PROXIES · E009 SECURE_PROXY_SSL_HEADER · E010 limits of sign-ins
 and sessions · E011 HSTS_SECONDS · E012 ACCESS_POLICY · E013 Huey behind a pooler · W001 HTTPS
-that nobody speaks.
+that nobody speaks · W002 a PostgreSQL that does not vacuum.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from inspect import iscoroutinefunction
 from ipaddress import ip_network
@@ -21,9 +21,10 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
+from django.db import DEFAULT_DB_ALIAS, OperationalError
 from django.utils.module_loading import import_string
 
-from runs import conf
+from runs import conf, vacuum
 
 SYNCHRONOUS = ("FULL", "NORMAL", "EXTRA")
 HUEY_SCHEMES = ("sqlite", "redis", "rediss", "postgres", "postgresql")
@@ -49,6 +50,22 @@ def check_https(**_kwargs: Any) -> list[CheckMessage]:
     problem = "HTTPS is asked for, but no proxy is believed that a request came by it."
     hint = "Name the proxy's address in TRUSTED_PROXIES, or each page redirects to itself."
     return [CheckWarning(problem, hint=hint, id="runs.W001")]
+
+
+@register(Tags.database)
+def check_vacuum(databases: Sequence[str] | None = None, **_kwargs: Any) -> list[CheckMessage]:
+    """For ``migrate`` and ``check --database default``: whether tables will grow without end."""
+    if DEFAULT_DB_ALIAS not in (databases or ()):
+        return []
+    try:
+        found = vacuum.neglect()
+    except OperationalError:  # one that is away, of which others complain
+        return []
+    if not found:
+        return []
+    problem = f"{found.problem} Tables grow without end, whatever is deleted."
+    hint = f"As an administrator of the server: {' '.join(found.remedy)}"
+    return [CheckWarning(problem, hint=hint, id="runs.W002")]
 
 
 def _values() -> Iterator[CheckMessage]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from django.apps import apps
 from django.db import connection, models
 
+from runs import vacuum
 from runs.engine import database, wal
 from runs.models import Label, LogEntry, Run, RunEvent, Step
 from runs.storage import trees
@@ -46,7 +47,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Storage:
-    """The whole database, in bytes. ``free`` pages, ``log`` and ``auto_vacuum`` are SQLite's."""
+    """The whole database, in bytes.
+
+    ``free`` pages, ``log`` and ``auto_vacuum`` are SQLite's, ``neglect`` is PostgreSQL's.
+    """
 
     total: int
     tables: list[Table]
@@ -54,6 +58,7 @@ class Storage:
     free: int = 0
     log: int | None = None
     auto_vacuum: int | None = None
+    neglect: vacuum.Neglect | None = None
 
     @cached_property
     def by_name(self) -> dict[str, Table]:
@@ -105,7 +110,7 @@ def _measure_postgresql() -> Storage:
         for name, rows, data, indexes, dead, vacuumed_at in cursor.fetchall():
             title = titles.get(name, name)
             tables.append(Table(name, title, rows, data, indexes, False, dead, vacuumed_at))
-    return Storage(total, tables)
+    return Storage(total, tables, neglect=vacuum.neglect())
 
 
 def _measure_sqlite() -> Storage:

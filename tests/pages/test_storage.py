@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from runs import storage
 from runs.dashboard.shell import Kept
 from runs.models import Activity, Chore, LogEntry, Run, Span, Step
 from runs.storage import by_job, rules, trees
+from runs.vacuum import Neglect
 from tests.pages import factories
 
 pytestmark = pytest.mark.django_db
@@ -242,6 +244,28 @@ def test_growth_is_what_ended_a_day(operator: Client) -> None:
 def test_a_log_that_grew_is_told(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runs.engine.wal.size", lambda: 300_000_000)
     assert "log has grown to 300.0 MB." in get(operator)
+
+
+@pytest.mark.postgres
+def test_tables_that_are_never_vacuumed_are_told_with_the_remedy(operator: Client) -> None:
+    said = "autovacuum is switched off for runs_run"
+    assert said not in get(operator)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE runs_run SET (autovacuum_enabled = off)")
+    text = get(operator)
+    assert said in text
+    assert "ALTER TABLE &quot;runs_run&quot; RESET (autovacuum_enabled, " in text
+
+
+@pytest.mark.parametrize("found", [None, Neglect(("autovacuum",))])
+def test_a_server_that_never_vacuums_is_told_with_the_remedy(
+    operator: Client, monkeypatch: pytest.MonkeyPatch, found: Neglect | None
+) -> None:
+    measured = replace(storage.measure(), neglect=found)
+    monkeypatch.setattr("runs.dashboard.storage._measured", lambda: measured)
+    text = get(operator)
+    assert ("does not vacuum by itself: autovacuum is off." in text) is bool(found)
+    assert ("ALTER SYSTEM SET autovacuum = on; SELECT pg_reload_conf();" in text) is bool(found)
 
 
 def test_who_sees_a_part_of_the_runs_is_not_told(client: Client, settings: Settings) -> None:

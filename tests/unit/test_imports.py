@@ -18,7 +18,7 @@ ROOT = Path(settings.BASE_DIR)
 LAYERS = ("foundation", "models", "engine", "interfaces")
 FOUNDATION = {
     "__init__", "apps", "conf", "connections", "discovery", "errors", "fields", "payloads",
-    "registry", "signals", "typed_dicts", "annotations", "files", "tasks", "checks",
+    "registry", "signals", "typed_dicts", "annotations", "files", "tasks", "checks", "vacuum",
 }  # fmt: skip
 ENGINE_ADJACENT = {"testing", "filters", "access"}
 
