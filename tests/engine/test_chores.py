@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from runs.engine import chore_leases, chores, database
 from runs.engine.chore_leases import ChoreLease
@@ -124,6 +125,17 @@ def test_the_more_workers_there_are_the_more_rarely_each_looks_for_chores() -> N
     assert rest(1) == rest(8) == chores.PAUSE_SECONDS
     assert rest(16) == 2 * chores.PAUSE_SECONDS
     assert rest(200) == chores._LONGEST_PAUSE
+
+
+def test_no_worker_counts_more_others_than_make_a_difference() -> None:
+    """Or ten thousand workers would count ten thousand each."""
+    for _ in range(90):
+        register(1)
+    with CaptureQueriesContext(connection) as asked:
+        assert chores.Caretaker(uuid4())._rest() == chores._LONGEST_PAUSE
+    [count] = asked.captured_queries
+    assert "LIMIT 80" in count["sql"]
+    assert "ORDER BY" not in count["sql"], "which would read and sort them all"
 
 
 def test_a_dead_holder_is_followed_when_its_lease_has_run_out() -> None:
