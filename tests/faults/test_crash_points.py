@@ -20,6 +20,7 @@ from tests.faults.lives import LIVES, Life
 from tests.faults.rows import forget_all
 from tests.support.crash import Cluster
 from tests.support.engine import HandWorker
+from tests.support.promises import BROKEN
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def check_bodies(
     """No step that had a checkpoint ran again, and none ran more than once without one."""
     after = count_bodies(cluster)
     for place, count in after.items():
-        assert count <= before[place] + (place not in done), f"{place} ran again"
+        assert count <= before[place] + (place not in done), f"{BROKEN}: {place} ran again"
     for run in Run.objects.filter(status="completed"):
         for step in run.steps.filter(name__startswith="step-"):
             bodies = cluster.evidence().of(run, int(step.name.removeprefix("step-")))

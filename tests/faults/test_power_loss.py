@@ -19,6 +19,7 @@ from tests.faults.invariants import check_invariants
 from tests.faults.load import Load
 from tests.faults.rows import forget_all
 from tests.support.crash import Body, Cluster
+from tests.support.promises import BROKEN
 
 pytestmark = pytest.mark.skipif(
     connection.vendor != "sqlite", reason="what PostgreSQL leaves on a disk is its own matter"
@@ -71,10 +72,10 @@ def cut_the_power(cluster: Cluster, pids: list[int], load: Load, dice: random.Ra
         disk.copy(whole, torn)
         disk.tear(torn, dice)
         missing = check_copy(whole, acknowledged, bodies)
-        assert not missing, f"Broken promises: missing in a whole copy: {missing}"
+        assert not missing, f"{BROKEN}: missing in a whole copy: {missing}"
         # Its last commit is one that perhaps nobody was told of, or one that all know of.
         missing = check_copy(torn, acknowledged, bodies)
-        assert len(missing) <= 1, f"Broken promises: missing in a torn copy: {missing}"
+        assert len(missing) <= 1, f"{BROKEN}: missing in a torn copy: {missing}"
     return torn
 
 
@@ -103,9 +104,8 @@ def go_on(cluster: Cluster, file: Path) -> None:
     )
     with disk.opened(file) as using:
         found = Run.objects.using(using)
-        cluster.until(
-            lambda: not found.exclude(status=RunStatus.COMPLETED).exists(), "all is done", 60
-        )
+        cluster.ended(found, 60)
+        assert set(found.values_list("status", flat=True)) == {RunStatus.COMPLETED}, BROKEN
         check_invariants(using=using)
     code, _ = worker.stop()
     assert code == 0

@@ -19,7 +19,9 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from django.conf import settings
 from django.db import connection
+from django.db.models import QuerySet
 
 from runs.engine.worker import WorkerProcess
 from runs.models import EventKind, Run, RunEvent, RunStatus, Step, StepStatus, Worker
@@ -27,6 +29,7 @@ from runs.registry import registry
 from tests import processes
 from tests.support.crashapp import jobs
 from tests.support.crashapp.jobs import Plan, StepPlan
+from tests.support.promises import BROKEN, await_end
 
 
 @dataclass
@@ -184,15 +187,16 @@ class Cluster:
         return self.evidence().of(run, step)[count - 1]
 
     def completed(self, *runs: Run, timeout: float = 30) -> None:
-        """Wait until all of these runs are completed; fail at once if one ends otherwise."""
-        ids = [run.pk for run in runs]
+        """Wait until all of these runs have ended, and see that they are completed."""
+        ids = {run.pk for run in runs}
+        self.ended(Run.objects.filter(pk__in=ids), timeout)
+        completed = Run.objects.filter(pk__in=ids, status=RunStatus.COMPLETED)
+        assert completed.count() == len(ids), f"{BROKEN}: {self.unfinished(ids)}"
 
-        def all_completed() -> bool:
-            found = set(Run.objects.filter(pk__in=ids).values_list("status", flat=True))
-            assert not found & {RunStatus.FAILED, RunStatus.CANCELLED}, self.unfinished(ids)
-            return found == {RunStatus.COMPLETED}
-
-        self.until(all_completed, "all runs completed", timeout)
+    def ended(self, runs: QuerySet[Run], timeout: float) -> None:
+        """Wait until all of these runs have ended; those to which nothing happens are lost."""
+        lease = float(self.environment.get("LEASE_SECONDS", settings.LEASE_SECONDS))
+        await_end(runs, timeout, lease=lease, about=self.logs)
 
     def unfinished(self, ids: Iterable[UUID]) -> str:
         rows = Run.objects.filter(pk__in=list(ids)).exclude(status=RunStatus.COMPLETED)
@@ -216,37 +220,41 @@ class Cluster:
         lost = 0
         for run in runs:
             run.refresh_from_db()
-            assert run.status == RunStatus.COMPLETED, state(run)
+            about = f"{BROKEN}: {state(run)}"
+            assert run.status == RunStatus.COMPLETED, about
             ends = RunEvent.objects.filter(run=run, kind=EventKind.COMPLETED).count()
-            assert ends == 1, f"run {run.pk} was completed {ends} times"
+            assert ends == 1, f"{about} was completed {ends} times"
             steps = list(Step.objects.filter(run=run).order_by("index"))
-            assert [step.index for step in steps] == list(range(len(run.output)))
-            assert [step.output for step in steps] == run.output
+            assert [step.index for step in steps] == list(range(len(run.output))), about
+            assert [step.output for step in steps] == run.output, about
             for step in steps:
-                assert step.status == StepStatus.COMPLETED
+                assert step.status == StepStatus.COMPLETED, about
                 lost += self._check_step(step, bodies[run.pk, step.name])
             self._check_one_at_a_time(evidence.handlers_of(run))
         return lost
 
     def _check_step(self, step: Step, bodies: list[Body]) -> int:
         about = f"{step.name} of run {step.run_id}: {bodies}"
+        assert bodies, f"{BROKEN}: completed without a body, {about}"
         # The stored result is that of the last body: none started after the checkpoint.
-        assert bodies[-1].token == step.output, f"ran again after its checkpoint, {about}"
+        assert bodies[-1].token == step.output, f"{BROKEN}: ran again after its checkpoint, {about}"
         lost = bodies[:-1]
         for body in lost:
-            assert body.pid in self.killed, f"ran again without a kill, {about}"
-        assert len({body.pid for body in lost}) == len(lost), f"two extra for one kill, {about}"
+            assert body.pid in self.killed, f"{BROKEN}: ran again without a kill, {about}"
+        extra = f"{BROKEN}: two extra for one kill, {about}"
+        assert len({body.pid for body in lost}) == len(lost), extra
         return len(lost)
 
     def _check_one_at_a_time(self, handlers: list[Handler]) -> None:
         for earlier, later in pairwise(handlers):
             kills = self.killed.get(earlier.pid, [])
             alive_until = min((at for at in kills if at > earlier.left), default=earlier.left)
+            about = f"{BROKEN}: two workers: {earlier}, {later}"
             if earlier.how is None:
-                assert earlier.pid in self.killed, f"its process is alive: {earlier}, {later}"
-                assert later.entered >= alive_until, f"two workers: {earlier}, {later}"
+                assert earlier.pid in self.killed, f"{about}: the process of the first is alive"
+                assert later.entered >= alive_until, about
             else:
-                assert later.entered >= earlier.left, f"two workers: {earlier}, {later}"
+                assert later.entered >= earlier.left, about
 
 
 class Process:
