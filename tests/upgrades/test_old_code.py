@@ -1,6 +1,7 @@
-"""Code of the first release goes on working on today's tables, until its processes are replaced.
+"""The rows that the first release writes are whole on today's tables, and today's code goes on.
 
-By its models, which is what its statements come from.
+They are written by its models, as its migrations describe them. Its engine itself does not run
+here: it writes the same columns by statements of its own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Workers of the old code and of the new side by side, as while a deploy goes on.
+"""Workers of two releases side by side, as while a deploy goes on.
 
-The old code is today's with another name for its release, and knows one job less.
+Both have today's code: the one that is called old has another name for its release, and knows one
+job less. What older code writes is tried in test_old_code.py.
 """
 
 from __future__ import annotations
