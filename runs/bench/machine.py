@@ -10,7 +10,11 @@ from datetime import UTC, datetime
 import django
 import huey
 
-_SETTINGS = ("synchronous_commit", "fsync", "shared_buffers", "max_connections")
+#: Those that make a server quicker or slower than its defaults, or that a measurement needs.
+_SETTINGS = (
+    *("synchronous_commit", "fsync", "full_page_writes", "autovacuum", "shared_buffers"),
+    *("max_wal_size", "checkpoint_timeout", "max_connections"),
+)
 
 
 def this_machine() -> str:
