@@ -10,6 +10,7 @@ from django.db import connection
 
 from runs.bench import jobs, worker
 from runs.bench.measuring import Bench
+from runs.bench.processor import Meter, Used
 from runs.bench.results import Row
 from runs.bench.worker import BenchError, WorkerUnderTest
 from runs.models import Run, RunStatus
@@ -40,9 +41,20 @@ def workers(bench: Bench) -> Iterator[Row]:
                 one_more = worker.running(WORKER_CONCURRENCY=str(_SLOTS))
                 found.append(stack.enter_context(one_more))
             slots = count * _SLOTS
-            figure = _drain(found, min(slots * _RUNS_A_SLOT, bench.sizes.crowd))
+            _warm_up(found)
+            is_last = count == bench.sizes.workers[-1]
+            idle = _idle(found, bench.sizes.idle) if is_last else ""
+            runs = min(slots * _RUNS_A_SLOT, bench.sizes.crowd)
+            used = _drain(found, runs)
             what = f"worker processes: {count}, slots: {slots}"
-            yield bench.row(f"workers-{count}", what, "runs/s", figure, baseline=slots * each)
+            yield bench.row(
+                f"workers-{count}",
+                what,
+                "runs/s",
+                runs / used.seconds,
+                baseline=slots * each,
+                note="; ".join(filter(None, [*used.notes(runs), idle])),
+            )
 
 
 def _room(bench: Bench) -> float:
@@ -54,14 +66,25 @@ def _room(bench: Bench) -> float:
         return int(cursor.fetchone()[0]) - _OTHERS
 
 
-def _drain(found: Sequence[WorkerUnderTest], count: int) -> float:
-    """Trigger runs that are due at one moment, and wait for the last; runs a second."""
-    jobs.waiting.batch_trigger(list(range(_SLOTS * len(found))))  # warm-up
+def _warm_up(found: Sequence[WorkerUnderTest]) -> None:
+    jobs.waiting.batch_trigger(list(range(_SLOTS * len(found))))
     _wait(found)
+
+
+def _idle(found: Sequence[WorkerUnderTest], seconds: float) -> str:
+    """What they use while there is nothing to do."""
+    meter = Meter(each.pid for each in found)
+    time.sleep(seconds)
+    idle = meter.read().processors
+    return f"idle: {idle} of a processor" if idle else ""
+
+
+def _drain(found: Sequence[WorkerUnderTest], count: int) -> Used:
+    """Trigger runs that are due at one moment, and wait for the last."""
     jobs.waiting.batch_trigger(list(range(count)))
-    began = time.perf_counter()
+    meter = Meter(each.pid for each in found)
     _wait(found)
-    return count / (time.perf_counter() - began)
+    return meter.read()
 
 
 def _wait(found: Sequence[WorkerUnderTest]) -> None:

@@ -38,6 +38,9 @@ class Sizes:
     trigger_rate: float = 50  # a second, beside the streams
     workers: tuple[int, ...] = (1, 2, 4, 8, 16, 64)  # processes
     crowd: int = 2_500  # runs for them, at most
+    idle: float = 3  # seconds in which they have nothing to do
+    long_steps: int = 10_000  # in one run
+    long_lines: int = 1_000_000  # in its log
 
 
 QUICK = Sizes(
@@ -56,6 +59,9 @@ QUICK = Sizes(
     trigger_rate=10,
     workers=(1, 2),
     crowd=16,
+    idle=0.5,
+    long_steps=100,
+    long_lines=1_000,
 )
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from runs.access import TRIGGER, VIEW, tokens
-from runs.bench import jobs, web, worker
+from runs.bench import jobs, processor, web, worker
 from runs.bench.listeners import Heard, Server, trigger_steadily
 from runs.bench.measuring import Bench, percentile
 from runs.bench.results import Row
@@ -84,10 +82,10 @@ class _Load:
         await trigger_steadily(self._server, path, rate, 2)  # warm-up
         self.heard.lags.clear()
         self.heard.bytes = 0
-        used, began = _processor_seconds(self._pid), time.monotonic()
+        used, began = _seconds_of(self._pid), time.monotonic()
         memory = asyncio.create_task(self._note_memory(seconds * _WARM_UP))
         self.times = await trigger_steadily(self._server, path, rate, seconds)
-        self.processor = (_processor_seconds(self._pid) - used) / (time.monotonic() - began)
+        self.processor = (_seconds_of(self._pid) - used) / (time.monotonic() - began)
         await asyncio.sleep(2)  # what comes late counts, too
         await memory
         self.after = megabytes_of(self._pid) or 0.0
@@ -124,10 +122,6 @@ def _wait_until_running(works: WorkerUnderTest, count: int) -> None:
         time.sleep(0.05)
 
 
-def _processor_seconds(pid: int) -> float:
-    """What a process has used of the processor so far; 0 where the system doesn't say."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _seconds_of(pid: int) -> float:
+    """What the process has used of the processor so far; 0 where the system doesn't say."""
+    return processor.seconds_of([pid]) or 0.0

@@ -48,9 +48,14 @@ class WorkerUnderTest:
         if self._process.poll() is not None:
             raise BenchError(f"The worker ended: {self._said()}")
 
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._process.pid
+
     def megabytes(self) -> float | None:
         """The memory that the worker holds, in MB; None where the system doesn't say."""
-        return megabytes_of(self._process.pid)
+        return megabytes_of(self.pid)
 
     def _said(self) -> str:
         self._output.seek(0)

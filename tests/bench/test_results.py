@@ -13,6 +13,7 @@ import pytest
 from runs.bench import crowd, measurements
 from runs.bench.measuring import QUICK, Bench
 from runs.bench.orders import NAMES, Order
+from runs.bench.processor import Used
 from runs.bench.results import Goal, Row, table
 from runs.bench.scratch import postgresql, sqlite
 from runs.bench.worker import BenchError
@@ -112,14 +113,28 @@ def test_more_workers_than_the_server_has_room_for_are_refused_with_the_remedy(
     def running(**_: str) -> Iterator[None]:
         yield
 
-    def drain(found: list[Any], _: int) -> float:
+    def drain(found: list[Any], _: int) -> Used:
         drained.append(len(found))
-        return 1.0
+        return Used(1.0, None, None)
 
     monkeypatch.setattr("runs.bench.crowd.worker.running", running)
+    monkeypatch.setattr(crowd, "_warm_up", lambda _: None)
     monkeypatch.setattr(crowd, "_drain", drain)
     rows = crowd.workers(Bench("PostgreSQL", replace(QUICK, workers=(1, 8, 16)), {}))
     assert [next(rows).name, next(rows).name] == ["workers-1", "workers-8"]
     with pytest.raises(BenchError, match="raise its max_connections, which has to be 138"):
         next(rows)
     assert drained == [1, 8]
+
+
+def test_what_a_crowd_used_is_told_as_far_as_it_is_known() -> None:
+    """Of a server elsewhere, and on systems without /proc, it is not."""
+    assert Used(2.0, 1.74, 1.28).notes(400) == [
+        "processors used: server 0.87, workers 0.64",
+        "a run costs the server 4.3 ms and the worker 3.2 ms",
+    ]
+    assert Used(2.0, None, 1.28).notes(400) == [
+        "processors used: workers 0.64",
+        "a run costs the worker 3.2 ms",
+    ]
+    assert Used(2.0, None, None).notes(400) == []
