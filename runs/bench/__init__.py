@@ -4,8 +4,8 @@
 ``command`` starts a process there, which measures (``measuring``) with a real worker
 (``worker``) and prints its ``results`` as lines of JSON. One module for each kind of
 measurement: ``steps``, ``throughput``, ``latency``, ``buffered``, and in a large database that
-``seed`` fills (with the runs of a ``month``, which are ``invented``), ``flat`` and ``pages`` (at
-their ``addresses``). ``baseline`` is what the
-same database does without an engine, taken in turn with the engine's figures, since only
-their ratio means something on a machine that does other things too.
+``seed`` fills (with the runs of a ``month``, which are ``invented``), ``flat``, ``long_run``,
+``purge`` and ``pages`` (at their ``addresses``). ``baseline`` is what the same database does
+without an engine, taken in turn with the engine's figures, since only their ratio means
+something on a machine that does other things too.
 """

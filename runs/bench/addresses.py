@@ -52,8 +52,8 @@ class Sample:
         self.labels += [f"customer:{value}" for value in customers.values_list("value", flat=True)]
         groups = FailureGroup.objects.order_by("last_seen").values_list("pk", flat=True)
         self.failures = [*groups[:3], *groups.reverse()[:3]]
-        big = Label.objects.filter(key="size", value="big").order_by("-run__step_count")
-        self.big = big.values_list("run_id", flat=True)[0]
+        big = Label.objects.filter(key="size", value="big").order_by("-run__seq")
+        self.big, self.big_steps = big.values_list("run_id", "run__step_count")[0]
 
     def of_status(self, *statuses: str) -> list[uuid.UUID]:
         """Some runs in these states, new and old."""
@@ -153,9 +153,11 @@ def _run_pages(sample: Sample) -> Iterator[Kind]:
 def _big_run(sample: Sample) -> Iterator[Kind]:
     page = reverse("run", args=[sample.big])
     lines = LogEntry.objects.filter(run_id=sample.big).order_by("id")
-    middle = lines.values_list("id", flat=True)[lines.count() // 2]
+    count, steps = lines.count(), sample.big_steps
+    middle = lines.values_list("id", flat=True)[count // 2]
     views = ["", "?steps=table", "?steps_before=5000", "?step=chunk-00500"]
-    yield Kind("big-run", "run page, 10,000 steps, 100,000 lines", [page + view for view in views])
+    what = f"run page, {steps:,} steps, {count:,} lines"
+    yield Kind("big-run", what, [page + view for view in views])
     yield Kind("big-run-live", "the same, refreshed", [f"{page}live/{view}" for view in views])
     stretches = [f"{page}log/?{way}={middle}" for way in ("before", "after")]
     yield Kind("big-run-log", "its log", [*stretches, f"{page}log/"])
@@ -204,9 +206,8 @@ def _api(sample: Sample) -> Iterator[Kind]:
     parts = [f"{address}/{part}" for address in one for part in ("steps", "logs", "history")]
     yield Kind("api-parts", "API, steps, log and history", parts, API_GOAL)
     big = reverse("api:read_run", args=[sample.big])
-    yield Kind(
-        "api-big-run", "API, 1,000 of 10,000 steps", [f"{big}/steps", f"{big}/logs?limit=1000"]
-    )
+    what = f"API, 1,000 of {sample.big_steps:,} steps"
+    yield Kind("api-big-run", what, [f"{big}/steps", f"{big}/logs?limit=1000"])
     yield Kind("api-jobs", "API, jobs", [reverse("api:list_jobs")])
 
 

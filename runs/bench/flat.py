@@ -23,7 +23,7 @@ _FEW = 1_000
 _GOAL = Goal(1.5, of_ratio=True, at_most=True)
 _SWEEP_GOAL = Goal(100, at_most=True)
 #: Ahead of the invented runs that wait.
-_PRIORITY = 100
+PRIORITY = 100
 
 
 def flat(bench: Bench) -> Iterator[Row]:
@@ -34,7 +34,7 @@ def flat(bench: Bench) -> Iterator[Row]:
     with crowd(later, blocked):
         _measure(bench.sizes.flat // 4)
         crowded = _measure(bench.sizes.flat)
-        swept = statistics.median(_timed(leases.sweep)[0] for _ in range(5))
+        swept = statistics.median(timed(leases.sweep)[0] for _ in range(5))
     for name, what in _WHAT.items():
         for size in list(curve)[1:] or [_FEW]:
             is_last = size == bench.sizes.seeded
@@ -94,15 +94,15 @@ def _grown(bench: Bench, size: int) -> dict[str, float]:
 
 def _measure(count: int) -> dict[str, float]:
     """The median of each."""
-    triggered = [_timed(lambda: jobs.three.trigger(1, priority=_PRIORITY)) for _ in range(count)]
+    triggered = [timed(lambda: jobs.three.trigger(1, priority=PRIORITY)) for _ in range(count)]
     claimed, stored, executed = [], [], []
     for _ in range(count):
-        took, claim = _timed(lambda: claims.claim_next((jobs.three.name,), uuid4(), "bench"))
+        took, claim = timed(lambda: claims.claim_next((jobs.three.name,), uuid4(), "bench"))
         claimed.append(took)
         execution = Execution(claim, "bench")
-        stored.append(_timed(partial(Step(execution).run, "one-more", str))[0])
-        executed.append(_timed(partial(executor.execute, execution))[0])
-    purged = [_timed(lambda: operations.purge_runs(timedelta(0), limit=1)) for _ in range(count)]
+        stored.append(timed(partial(Step(execution).run, "one-more", str))[0])
+        executed.append(timed(partial(executor.execute, execution))[0])
+    purged = [timed(lambda: operations.purge_runs(timedelta(0), limit=1)) for _ in range(count)]
     return {
         "trigger": statistics.median(took for took, _ in triggered),
         "claim": statistics.median(claimed),
@@ -112,7 +112,8 @@ def _measure(count: int) -> dict[str, float]:
     }
 
 
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """The milliseconds that it took, and its result."""
     began = time.perf_counter()
     result = work()
     return (time.perf_counter() - began) * 1000, result

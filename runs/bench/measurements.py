@@ -11,6 +11,7 @@ from runs.bench import (
     footprint,
     jobs,
     latency,
+    long_run,
     pages,
     purge,
     steps,
@@ -44,6 +45,7 @@ LARGE: dict[str, Measurement] = {
     "flat": flat.flat,
     "pages": pages.pages,
     "purge": purge.purge,  # of what the others need
+    "long": long_run.long,  # which the others would meet
 }
 
 _EVERYWHERE = {

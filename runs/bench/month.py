@@ -6,6 +6,7 @@ import math
 import random
 import uuid
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +20,8 @@ from runs.models import Span
 DAYS = 30
 _DAY = 86_400
 _RUNNING = 20
-_LOG_LINES_A_STEP = 10
+#: So many of the long run are made at a time.
+_BATCH = 1_000
 
 
 @dataclass
@@ -265,8 +267,8 @@ class Month:
         }
         self._rows["runs_run"].append(tuple(map(row.get, COLUMNS["runs_run"])))
 
-    def big_run(self, steps: int) -> Rows:
-        """One completed run of very many steps and log lines."""
+    def big_run(self, steps: int, lines_a_step: int) -> Iterator[Rows]:
+        """One completed run of very many steps and log lines, whose own row comes last."""
         self._rows = {table: [] for table in COLUMNS}
         names = tuple(f"chunk-{number:05}" for number in range(steps))
         kind = Kind("rebuild-search-index", 0, names, steps / 4)
@@ -275,13 +277,17 @@ class Month:
         self._start_run(run)
         for index, name in enumerate(names):
             began, run.clock = run.clock, run.clock + 0.25
-            for share in range(_LOG_LINES_A_STEP // 2):
-                self._log(run, name, began + share / 25, 0.02)
+            pairs = lines_a_step // 2
+            for pair in range(pairs):
+                self._log(run, name, began + 0.2 * pair / pairs, 0.2 / pairs)
             self._step(run, index, began)
+            if index % _BATCH == _BATCH - 1:
+                yield self._rows
+                self._rows = {table: [] for table in COLUMNS}
         self._event(run, "completed", run.clock)
         self._store(run, "completed", finished_at=_text(run.clock), output="null")
         self._label(run)
-        return self._rows
+        yield self._rows
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ SERVED = ("streams", "workers")
 OF_SERVERS = ("workers",)
 
 #: Those that need a large database, which they fill.
-LARGE = ("flat", "pages", "purge")
+LARGE = ("flat", "pages", "purge", "long")
 
 NAMES = ENGINE + SERVED + LARGE
 

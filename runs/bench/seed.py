@@ -23,6 +23,9 @@ from runs.models import (
 
 _BATCH = 4_000
 _BIG_STEPS = 10_000
+#: A step of that run logs so many lines; more, if so many runs are made at once, as of a million
+#: whose growth `bench` measures.
+_LINES, _MANY_RUNS, _MORE_LINES = 10, 500_000, 100
 
 Progress = Callable[[int], None]
 
@@ -44,13 +47,20 @@ def seed(count: int, *, add: bool = False, progress: Progress = lambda _: None) 
         last = min(first + _BATCH, count)
         loading.load(month.rows(range(first, last)))
         progress(last)
-    loading.load(month.big_run(min(_BIG_STEPS, count)))
+    with database.write():  # one transaction, since what belongs to it comes before its row
+        for rows in month.big_run(min(_BIG_STEPS, count), _lines_a_step(count)):
+            loading.load(rows)
     with database.write():
         _store_jobs()
         _store_workers(month)
         _store_statistics(month)
         _store_failures(month)
     loading.settle()
+
+
+def _lines_a_step(count: int) -> int:
+    """Of the long run: with 10,000 steps, 100,000 lines in all, or 1,000,000."""
+    return _MORE_LINES if count >= _MANY_RUNS else _LINES
 
 
 def fill(count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ FLAT = [
     *("flat-trigger-crowded", "flat-claim-crowded", "flat-checkpoint-crowded"),
     *("flat-execute-crowded", "flat-sweep-crowded"),
 ]
+LONG = ["long-claim", "long-checkpoint", "long-log"]
 
 
 def _environment(var: Path) -> dict[str, str]:
@@ -94,6 +96,9 @@ def test_measures_how_runs_grow_with_workers(tmp_path: Path) -> None:
     assert [row["name"] for row in rows] == WORKERS
     assert all(0 < row["figure"] < row["baseline"] for row in rows)
     assert rows[1]["baseline"] == pytest.approx(2 * rows[0]["baseline"])
+    if Path("/proc/self/stat").exists():
+        assert all("a run costs the worker " in row["note"] for row in rows)
+        assert "idle: workers " in rows[1]["note"]
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
 
 
@@ -133,15 +138,20 @@ def test_sigterm_ends_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_measures_every_page_once_in_a_large_database(tmp_path: Path) -> None:
     rows = _rows(_bench(tmp_path, "--json", "--pages", "--seed", "1200"))
     assert [row["name"] for row in rows[: len(FLAT)]] == FLAT
-    *pages, purge = rows[len(FLAT) :]
+    assert [row["name"] for row in rows[-len(LONG) :]] == LONG
+    *pages, purge = rows[len(FLAT) : -len(LONG)]
     assert {row["target"] for row in rows} == {"SQLite, synchronous=NORMAL, 1,200 runs"}
     assert {"overview", "list-job-status", "search", "big-run", "admin"} <= {
         row["name"] for row in pages
     }
     assert all(0 < row["median"] <= row["figure"] for row in pages)
+    [big] = [row for row in pages if row["name"] == "big-run"]
+    assert big["what"] == "run page, 1,000 steps, 10,000 lines", (
+        "made among the first thousand runs"
+    )
     assert purge["name"] == "purge"
     assert purge["figure"] > 0
-    assert "runs deleted a second" in purge["note"]
+    assert "runs deleted a second beside " in purge["note"]
     assert all(row["goal"] for row in rows)
 
 
@@ -159,7 +169,14 @@ def test_measures_postgresql_in_a_database_that_it_drops(tmp_path: Path) -> None
     before = databases()
     result = _bench(tmp_path, "--json", "--on", "postgresql", "--postgres", server)
     expected = ROWS + FOOTPRINT + STREAMS + WORKERS + FLAT
-    assert [row["name"] for row in _rows(result)][: len(expected)] == expected
+    rows = _rows(result)
+    assert [row["name"] for row in rows][: len(expected)] == expected
+    notes = {row["name"]: row["note"] for row in rows}
+    assert notes["footprint-disk"].endswith("of them indexes")
+    assert "whole pages in it" in notes["footprint-wal"]
+    if Path("/proc/self/stat").exists() and "127.0.0.1" in server:
+        used = notes[WORKERS[-1]]
+        assert re.search(r"used: server [\d.]+, workers .* idle: server [\d.]+, workers", used)
     left = databases() - before
     assert not [name for name in left if name.startswith("runs_bench_")]
 
