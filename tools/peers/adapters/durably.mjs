@@ -51,7 +51,7 @@ const jobs = {
 const durably = createDurably({
   dialect: makeDialect(),
   pollingIntervalMs: 10,
-  maxConcurrentRuns: onPostgres ? 10 : 4,
+  maxConcurrentRuns: 4, // as common.py's SLOTS; on PostgreSQL its pool has connections to spare
   leaseMs: 3000,
   leaseRenewIntervalMs: 1000,
   preserveSteps: true, // as the others do
