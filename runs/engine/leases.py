@@ -70,11 +70,27 @@ _UNPARK = Statement("""
     WHERE status = 'pending' AND due_at IS NULL AND lease_owner IS NULL AND concurrency_key = %s
 """)
 
-_FORGOTTEN = Statement("""
-    SELECT 1 FROM runs_run r {parked_by_job}
-    WHERE r.status = 'pending' AND r.due_at IS NULL AND r.lease_owner IS NULL
-    AND r.job NOT IN (SELECT name FROM runs_job WHERE paused_at IS NOT NULL)
-    AND NOT EXISTS (SELECT 1 FROM runs_run h WHERE h.held_key = r.concurrency_key)
+_PARKED = "r.status = 'pending' AND r.due_at IS NULL"
+
+# From one job with parked runs to the next, so that those of paused jobs are not looked at. A
+# scalar subquery, since PostgreSQL would make a join of an EXISTS, and choose another index.
+_FORGOTTEN = Statement(f"""
+    WITH RECURSIVE jobs(job) AS (
+        SELECT min(r.job) FROM runs_run r {{parked_by_job}} WHERE {_PARKED}
+        UNION ALL
+        SELECT (SELECT min(r.job) FROM runs_run r {{parked_by_job}}
+                WHERE {_PARKED} AND r.job > jobs.job)
+        FROM jobs WHERE jobs.job IS NOT NULL
+    )
+    SELECT 1 FROM jobs
+    WHERE jobs.job IS NOT NULL
+    AND jobs.job NOT IN (SELECT name FROM runs_job WHERE paused_at IS NOT NULL)
+    AND (
+        SELECT 1 FROM runs_run r {{parked_by_job}}
+        WHERE {_PARKED} AND r.job = jobs.job AND r.lease_owner IS NULL
+        AND NOT EXISTS (SELECT 1 FROM runs_run h WHERE h.held_key = r.concurrency_key)
+        LIMIT 1
+    ) IS NOT NULL
     LIMIT 1
 """)
 
