@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import Error
 
 from runs.access import denied
-from runs.engine import bulk, chore_leases, database, leases, recovery, statistics, wal
+from runs.engine import bulk, chore_leases, database, leases, planner, recovery, statistics, wal
 from runs.engine.chore_leases import ChoreLease, LeaseGone
 from runs.models import Worker
 
@@ -50,6 +50,7 @@ SWEEP: _Chores = {"sweep": (timedelta(seconds=1), lambda _: leases.sweep())}
 #: May take long: done by caretakers.
 SLOW: _Chores = {
     "statistics": (timedelta(seconds=10), statistics.advance),
+    "planner": (timedelta(seconds=5), lambda _: planner.keep_up()),
     "retention": (timedelta(seconds=60), recovery.apply_retention),
     "denied attempts": (timedelta(seconds=60), lambda _: denied.prune()),
     "write-ahead log": (timedelta(seconds=60), lambda _: wal.shorten()),
