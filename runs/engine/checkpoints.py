@@ -165,7 +165,7 @@ def stored_index(run_id: UUID, name: str) -> int | None:
 def flush(fence: tuple[Any, ...], pending: Pending, *, with_state: bool) -> None:
     """Store what is buffered; ``with_state`` says that progress or current step changed."""
     be_sure(fence[0], pending)
-    with database.hot_write() as hot:
+    with database.hot_write(alone=not pending.lines) as hot:
         if with_state:
             hot.rows(_FLUSH, (pending.current_step, pending.progress, *fence))
         if pending.lines:

@@ -12,7 +12,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from runs import Step, job
@@ -232,6 +233,15 @@ def test_a_line_logged_in_a_transaction_that_is_rolled_back_is_kept(
             transaction.set_rollback(True)
 
     assert messages(execute(talk)) == ["kept"]
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_progress_without_lines_is_one_statement(held: Held) -> None:
+    held.step.progress(1, 2)
+    with CaptureQueriesContext(connection) as captured:
+        held.execution.flush()
+    assert [query["sql"].split()[0] for query in captured] == ["UPDATE"]
 
 
 def test_a_line_that_comes_after_the_end_is_kept() -> None:
