@@ -8,6 +8,7 @@ engine's complaints: ``items[0].price``.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -300,7 +301,7 @@ class InputField:
         if self.kind == "integer":
             return int(text) if _INTEGER.fullmatch(text) else text
         if self.kind == "number":
-            return json.loads(_json_number(text)) if _NUMBER.fullmatch(text) else text
+            return _number(text) if _NUMBER.fullmatch(text) else text
         if self.kind == "datetime":
             return _with_zone(text)
         return read_json(text) if self.kind in ("choice", "json") else text
@@ -343,8 +344,13 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _json_number(text: str) -> str:
-    return repr(int(text)) if _INTEGER.fullmatch(text) else repr(float(text))
+def _number(text: str) -> int | float:
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    number = float(text)
+    if math.isinf(number):
+        raise BadField("This number is too large.")
+    return number
 
 
 def _as_text(kind: str, value: Any) -> str:

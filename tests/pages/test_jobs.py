@@ -101,6 +101,16 @@ def test_json_triggers_a_run(operator: Client, parcel_job: JobDefinition) -> Non
     assert Run.objects.get().input["weight"] == 1.5
 
 
+@pytest.mark.parametrize("typed", ["1e999", "-2.5e400"])
+def test_a_number_that_python_cannot_hold_is_refused_at_its_field(
+    operator: Client, parcel_job: JobDefinition, typed: str
+) -> None:
+    response = operator.post(PATH, {**FILLED, "input.weight": typed})
+    assert response.status_code == 400
+    assert "This number is too large." in response.content.decode()
+    assert f'value="{typed}"' in response.content.decode()
+
+
 def test_options_reach_the_run(operator: Client, parcel_job: JobDefinition) -> None:
     options = {
         "labels": "tenant: acme\n\nenv:prod:2",
