@@ -53,6 +53,12 @@ class Load:
                     **{"DJANGO_SETTINGS_MODULE": "tests.faults.settings", **environment}
                 ),
             )
+        self._rate, self._begun = rate, time.monotonic()
+
+    @property
+    def reached(self) -> float:
+        """What it was told so far, as a part of what was ordered."""
+        return len(self.done()) / (self._rate * (time.monotonic() - self._begun))
 
     @property
     def pid(self) -> int:

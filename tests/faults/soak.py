@@ -12,13 +12,16 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from django.db import connection
 
+from runs.engine.database import utc_now
+from runs.models import LogEntry, Run, Step
 from tests.faults.installation import Installation
 from tests.support.crash import Process, locked_tables
-from tests.support.sse import Parser
+from tests.support.sse import Event, Parser
 
 #: Of all workers, so that what is frozen for longer is taken over.
 LEASE_SECONDS = 3.0
@@ -115,6 +118,9 @@ class Visitor:
         self.statuses: Counter[int] = Counter()
         #: What the stream has told: how often each message, progress left out.
         self.told: Counter[int] = Counter()
+        #: The same in short, and since when: of what is committed later, nothing may be missing.
+        self.heard: set[tuple[str, str, str]] = set()
+        self.since: datetime | None = None
         self._threads = [threading.Thread(target=each) for each in (self._look, self._follow)]
         for thread in self._threads:
             thread.start()
@@ -148,9 +154,35 @@ class Visitor:
             part = answer.read1(65536)
             if not part:
                 break
-            self.told.update(hash(event) for event in fresh.feed(part) if event.event != "progress")
+            for event in fresh.feed(part):
+                self._hear(event)
             parser.last_id = fresh.last_id or parser.last_id
         asked.close()
+
+    def _hear(self, event: Event) -> None:
+        if event.event == "progress":
+            return
+        self.since = self.since or utc_now()
+        self.told[hash(event)] += 1
+        kind, data = event.event, event.data
+        what = {"run": "status", "step": "name", "log": "id"}[kind]
+        self.heard.add((kind, data["run_id"], str(data[what])))
+
+    def missed(self) -> set[tuple[str, str, str]]:
+        """What the stream has not told of runs that are there and were triggered meanwhile: the
+        last status of each, its completed steps and its log lines.
+        """
+        assert self.since is not None, "the stream has told nothing"
+        runs = Run.objects.filter(created_at__gt=self.since)
+        steps = Step.objects.filter(run__in=runs, status="completed")
+        rows = {
+            "run": runs.values_list("pk", "status"),
+            "step": steps.values_list("run_id", "name"),
+            "log": LogEntry.objects.filter(run__in=runs).values_list("run_id", "pk"),
+        }
+        return {
+            (kind, str(run), str(what)) for kind, found in rows.items() for run, what in found
+        } - self.heard
 
 
 @dataclass
