@@ -8,11 +8,13 @@ from __future__ import annotations
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import dj_database_url
 from csp.constants import NONE, SELF
 from environs import Env
 
+from durably_site.environment import about
 from durably_site.secret_key import kept_secret_key
 from runs.connections import noticing_loss
 
@@ -21,7 +23,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # Where this installation writes. Made when needed.
 VAR_DIR = env.path("VAR_DIR", BASE_DIR / "var")
-VAR_DIR.mkdir(parents=True, exist_ok=True)
+with about("VAR_DIR", "Name a folder that this user may write, or may make."):
+    VAR_DIR.mkdir(parents=True, exist_ok=True)
 
 DEBUG = env.bool("DEBUG", False)
 SECRET_KEY = env.str("SECRET_KEY", "") or kept_secret_key(VAR_DIR / "secret_key")
@@ -90,7 +93,14 @@ LEASE_SECONDS = env.float("LEASE_SECONDS", 30)
 SQLITE_SYNCHRONOUS = env.str("SQLITE_SYNCHRONOUS", "FULL").upper()
 DATABASE_POOLER = env.bool("DATABASE_POOLER", False)
 DATABASE_URL = env.str("DATABASE_URL", "") or f"sqlite:///{VAR_DIR / 'db.sqlite3'}"
-DATABASES = {"default": dj_database_url.parse(DATABASE_URL)}
+with about(
+    "DATABASE_URL",
+    "It has to be postgres://user:password@host/name, with %23 for # and the like in the "
+    "password, or sqlite:////path/to/file.",
+):
+    DATABASES = {"default": dj_database_url.parse(DATABASE_URL)}
+    if DATABASES["default"]["ENGINE"].rpartition(".")[2] not in ("sqlite3", "postgresql"):
+        raise ValueError
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
@@ -154,7 +164,8 @@ if _header := env.str("SECURE_PROXY_SSL_HEADER", ""):
     SECURE_PROXY_SSL_HEADER = (f"HTTP_{_name.strip().upper().replace('-', '_')}", _value.strip())
 
 # People.
-SESSION_COOKIE_AGE = int(env.timedelta("SESSION_AGE", timedelta(days=14)).total_seconds())
+with about("SESSION_AGE", "It has to be a time such as 14d, 12h or 90m."):
+    SESSION_COOKIE_AGE = int(env.timedelta("SESSION_AGE", timedelta(days=14)).total_seconds())
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",  # refuses who failed too often
     "django.contrib.auth.backends.ModelBackend",
@@ -164,7 +175,8 @@ AXES_CLIENT_IP_CALLABLE = "runs.access.attempts.client_address"
 AXES_LOCKOUT_CALLABLE = "runs.dashboard.auth.locked_out"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = env.int("LOGIN_ATTEMPTS", 5)
-AXES_COOLOFF_TIME = env.timedelta("LOGIN_LOCKOUT", timedelta(minutes=15))
+with about("LOGIN_LOCKOUT", "It has to be a time such as 15m, 1h or 1d."):
+    AXES_COOLOFF_TIME = env.timedelta("LOGIN_LOCKOUT", timedelta(minutes=15))
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True  # refusals have a record of their own
@@ -180,6 +192,8 @@ LOGOUT_REDIRECT_URL = "login"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
+with about("TIME_ZONE", "It has to be the name of a time zone, such as Europe/Zurich."):
+    ZoneInfo(TIME_ZONE)
 USE_TZ = True
 USE_I18N = False
 

@@ -3,7 +3,8 @@
 E001 a value out of range · E002 SQLITE_SYNCHRONOUS · E003 HUEY_URL's scheme · E004 one
 SQLite file for Huey and the database · E005 the database's engine · E006 PORT · E007
 ALLOWED_HOSTS · E008 TRUSTED_PROXIES · E009 SECURE_PROXY_SSL_HEADER · E010 limits of sign-ins
-and sessions · E011 HSTS_SECONDS · E012 ACCESS_POLICY · E013 Huey behind a pooler · W001 HTTPS
+and sessions · E011 HSTS_SECONDS · E012 ACCESS_POLICY · E013 Huey behind a pooler · E014
+CSRF_TRUSTED_ORIGINS · W001 HTTPS
 that nobody speaks · W002 a PostgreSQL that does not vacuum.
 """
 
@@ -128,6 +129,12 @@ def _huey() -> Iterator[CheckMessage]:
             hint=_HUEY_REMEDY,
             id="runs.E003",
         )
+    elif scheme in ("redis", "rediss") and not re.fullmatch(r"/?\d*", urlsplit(url).path):
+        yield Error(
+            "HUEY_URL can't be used: after the host comes the number of a Redis database.",
+            hint=_HUEY_REMEDY,
+            id="runs.E003",
+        )
     elif scheme == "sqlite" and not urlsplit(url).path.strip("/"):
         yield Error("HUEY_URL names no file.", hint=_HUEY_REMEDY, id="runs.E003")
     elif scheme == "sqlite" and _is_database_file(urlsplit(url).path):
@@ -164,6 +171,14 @@ def _hosts() -> Iterator[CheckMessage]:
                 hint="Host names alone, without scheme, port or path: runs.example.org.",
                 id="runs.E007",
             )
+    for origin in settings.CSRF_TRUSTED_ORIGINS:
+        if not re.fullmatch(r"https?://(\*\.)?([\w.-]+|\[[0-9a-fA-F:]+\])(:\d+)?", origin):
+            yield Error(
+                f"CSRF_TRUSTED_ORIGINS can't contain {origin!r}.",
+                hint="Scheme and host, and a port if it is not the usual one, without a path: "
+                "https://runs.example.org.",
+                id="runs.E014",
+            )
 
 
 def _proxies() -> Iterator[CheckMessage]:
@@ -186,13 +201,16 @@ def _proxies() -> Iterator[CheckMessage]:
 
 
 def _sign_in() -> Iterator[CheckMessage]:
+    century = timedelta(days=36_500)
     values = {
         "LOGIN_ATTEMPTS": settings.AXES_FAILURE_LIMIT >= 1,
-        "LOGIN_LOCKOUT": timedelta(seconds=1) <= settings.AXES_COOLOFF_TIME,
-        "SESSION_AGE": settings.SESSION_COOKIE_AGE >= 1,
+        "LOGIN_LOCKOUT": timedelta(seconds=1) <= settings.AXES_COOLOFF_TIME <= century,
+        "SESSION_AGE": 1 <= settings.SESSION_COOKIE_AGE <= century.total_seconds(),
     }
     for name in (name for name, usable in values.items() if not usable):
-        yield Error(f"{name} has to be above zero.", id="runs.E010")
+        form = "A whole number." if name == "LOGIN_ATTEMPTS" else "A time such as 15m, 12h or 14d."
+        limit = "" if name == "LOGIN_ATTEMPTS" else f", and at most {century.days} days"
+        yield Error(f"{name} has to be above zero{limit}.", hint=form, id="runs.E010")
     if settings.HSTS_SECONDS < 0:
         yield Error("HSTS_SECONDS can't be below zero.", hint="0 turns it off.", id="runs.E011")
 

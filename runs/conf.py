@@ -18,20 +18,43 @@ from django.conf import settings
 _DURATION = re.compile(r"([0-9]+)([dhm])")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9_./-]{1,100}")
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+_LONGEST = timedelta(days=36_500)
+
+#: Runs that one worker may execute at a time.
+MOST_THREADS = 1_000
+
+_LONGEST_NAME = 100  # as there is room in the tables
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse ``30d``, ``12h`` or ``90m``. Raises ValueError for anything else, and for zero."""
+    """Parse ``30d``, ``12h`` or ``90m``.
+
+    Raises ValueError for anything else, for zero, and for more than a century, as no calendar
+    goes back for ever.
+    """
     match = _DURATION.fullmatch(text.strip())
     if match is None or int(match[1]) == 0:
         raise ValueError(f"{text!r} is not a duration such as 30d, 12h or 90m (zero is refused)")
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        found = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        found = timedelta.max
+    if found > _LONGEST:
+        raise ValueError(f"{text[:40]!r} is longer than {_LONGEST.days}d")
+    return found
 
 
 def _positive_int(value: Any) -> int:
     if isinstance(value, bool) or int(value) != value or value < 1:
         raise ValueError(f"{value!r} is not a whole number of at least 1")
     return int(value)
+
+
+def _concurrency(value: Any) -> int:
+    threads = _positive_int(value)
+    if threads > MOST_THREADS:
+        raise ValueError(f"{value!r} is more than {MOST_THREADS}: start more workers instead")
+    return threads
 
 
 def _whole(value: Any) -> int:
@@ -55,6 +78,13 @@ def _lease(value: Any) -> float:
 
 def _retention(value: Any) -> timedelta | None:
     return None if value in (None, "") else parse_duration(str(value))
+
+
+def _release(value: Any) -> str:
+    name = str(value)
+    if len(name) > _LONGEST_NAME:
+        raise ValueError(f"{name[:20] + '…'!r} is longer than {_LONGEST_NAME} characters")
+    return name
 
 
 def _dotted_name(value: Any) -> str:
@@ -88,9 +118,9 @@ SETTINGS = {
         Setting("VAR_DIR", "var", Path),
         Setting("DATA_DIR", "var/data", Path),
         Setting("HUEY_URL", "", str),
-        Setting("RELEASE", "", str),
+        Setting("RELEASE", "", _release),
         Setting("DATABASE_POOL_SIZE", 10, _whole),
-        Setting("WORKER_CONCURRENCY", 4, _positive_int),
+        Setting("WORKER_CONCURRENCY", 4, _concurrency),
         Setting("LEASE_SECONDS", 30, _lease),
         Setting("SHUTDOWN_SECONDS", 8, _positive_float),
         Setting("MAX_RECOVERIES", 5, _positive_int),

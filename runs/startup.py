@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from django.conf import settings
@@ -52,13 +53,13 @@ def open_socket(host: str, port: int) -> socket.socket:
     try:
         found.bind((host, port))
         found.listen(2048)  # which also fails if another process listens there
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         found.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise StartupError(
-            f"Can't listen on {host}:{port}: {reason}. "
-            f"Stop what uses it, or choose another port: PORT={settings.PORT + 1}"
-        ) from error
+        remedy = f"Stop what uses it, or choose another port: PORT={settings.PORT + 1}"
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            remedy = "Give --host an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all"
+        raise StartupError(f"Can't listen on {host}:{port}: {reason}. {remedy}") from error
     return found
 
 

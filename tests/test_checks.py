@@ -117,7 +117,7 @@ def test_supported_places_for_hueys_messages_pass(settings: Any, url: str) -> No
     assert ids() == []
 
 
-@pytest.mark.parametrize("url", ["amqp://h", "/var/huey.db", "sqlite://", "redis"])
+@pytest.mark.parametrize("url", ["amqp://h", "/var/huey.db", "sqlite://", "redis", "redis://h/a"])
 def test_others_are_refused(settings: Any, url: str) -> None:
     settings.HUEY_URL = url
     assert ids() == ["runs.E003"]
@@ -139,6 +139,18 @@ def test_host_names_pass(settings: Any, host: str) -> None:
 def test_what_is_no_host_name_is_refused(settings: Any, host: str) -> None:
     settings.ALLOWED_HOSTS = [host]
     assert ids() == ["runs.E007"]
+
+
+@pytest.mark.parametrize("origin", ["https://runs.example.org", "http://[::1]:8000"])
+def test_origins_pass(settings: Any, origin: str) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = [origin]
+    assert ids() == []
+
+
+@pytest.mark.parametrize("origin", ["https://runs.example.org/", "runs.example.org", "https://"])
+def test_what_is_no_origin_is_refused(settings: Any, origin: str) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = [origin]
+    assert "runs.E014" in ids()
 
 
 @pytest.mark.parametrize("proxy", ["127.0.0.1", "10.0.0.0/8", "::1", "fd00::/8"])

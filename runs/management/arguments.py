@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -86,11 +86,13 @@ def parse_time(text: str) -> datetime:
     """An aware time from ISO 8601; without an offset it is in TIME_ZONE."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        aware = timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+        aware.astimezone(UTC)  # as it is stored: the first hours of the calendar have no such time
+    except (ValueError, OverflowError):
         raise BadArgument(
             f"{text!r} is not a time in ISO 8601, such as 2026-12-31T18:00:00+01:00."
         ) from None
-    return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
+    return aware
 
 
 def find_run(id: str) -> Run:

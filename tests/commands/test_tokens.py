@@ -95,7 +95,7 @@ def test_it_expires_and_has_labels() -> None:
         (["ci", "--user", "nobody"], "There is no user 'nobody'."),
         (["ci", "--expires", "soon"], "--expires 'soon': write 90d"),
         (["ci", "--expires", "0d"], "--expires '0d': write 90d"),
-        (["ci", "--expires", "2001-01-01"], "must lie in the future"),
+        (["ci", "--expires", "2001-01-01"], "--expires '2001-01-01': it must lie"),
         (["ci", "--label", "tenant"], "write it as key=value"),
         (["ci", "--label", "a b=c"], "labels: key"),
         ([" "], "name must be 1 to 100"),

@@ -129,6 +129,7 @@ def test_an_input_that_fails_its_schema_is_refused_with_the_path_of_each_field()
         (["--concurrency-key", ""], "concurrency_key"),
         (["--priority", "99999"], "priority"),
         (["--run-at", "tomorrow"], "ISO 8601"),
+        (["--run-at", "0001-01-01T00:00:00+14:00"], "ISO 8601"),
         (["--timeout", "3"], "--timeout needs --wait"),
     ],
 )

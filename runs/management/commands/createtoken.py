@@ -93,8 +93,11 @@ def _expires_at(text: str | None) -> datetime | None:
     except ValueError:
         pass
     try:
-        return arguments.parse_time(text)
+        found = arguments.parse_time(text)
     except arguments.BadArgument:
         raise arguments.BadArgument(
             f"--expires {text!r}: write 90d, 12h, 90m or a time such as 2026-12-31T18:00:00+01:00."
         ) from None
+    if found <= timezone.now():
+        raise arguments.BadArgument(f"--expires {text!r}: it must lie in the future.")
+    return found

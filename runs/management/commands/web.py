@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import socket
 from types import FrameType
 from typing import Any
@@ -11,6 +13,24 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from runs import live, startup
+
+
+def port_number(text: str) -> int:
+    """A number that a port can have, for argparse."""
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
+    return int(text)
+
+
+def descriptor(text: str) -> int:
+    """An open file descriptor, for argparse."""
+    try:
+        os.fstat(int(text))
+    except (OSError, ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the number of an open socket, which the parent has to pass on"
+        ) from None
+    return int(text)
 
 
 class Command(BaseCommand):
@@ -23,10 +43,12 @@ class Command(BaseCommand):
             "--host", default="127.0.0.1", help="Address to listen on (default: this machine only)."
         )
         parser.add_argument(
-            "--port", type=int, default=settings.PORT, help="Port (default: PORT, or 8000)."
+            "--port", type=port_number, default=settings.PORT, help="Port (default: PORT, or 8000)."
         )
         parser.add_argument(
-            "--fd", type=int, help="Serve on this listening socket, inherited from the parent."
+            "--fd",
+            type=descriptor,
+            help="Serve on this listening socket, inherited from the parent.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -51,7 +73,11 @@ class Command(BaseCommand):
 
     def _listener(self, options: dict[str, Any]) -> socket.socket:
         if options["fd"] is not None:
-            return socket.socket(fileno=options["fd"])
+            try:
+                return socket.socket(fileno=options["fd"])
+            except OSError as error:
+                problem = f"--fd {options['fd']} can't be served on: {error.strerror}."
+                raise startup.StartupError(problem) from None
         listener = startup.open_socket(options["host"], options["port"])
         host = f"[{options['host']}]" if ":" in options["host"] else options["host"]
         self.stdout.write(f"Serving http://{host}:{options['port']}/")

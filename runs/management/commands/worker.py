@@ -23,6 +23,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def threads(text: str) -> int:
+    """How many runs at a time, for argparse."""
+    count = positive(text)
+    if count > conf.MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {conf.MOST_THREADS}")
+    return count
+
+
 class Command(BaseCommand):
     """Executes runs until SIGTERM or Ctrl-C, in threads or in processes."""
 
@@ -36,7 +44,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--concurrency",
-            type=positive,
+            type=threads,
             default=None,
             help="Runs at a time (default: WORKER_CONCURRENCY, or 4).",
         )
