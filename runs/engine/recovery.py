@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import time
 
+from django.db import connection
+
 from runs import conf
 from runs.engine import database, leases, liveness, operations, wakeups
 from runs.engine.chore_leases import ChoreLease
@@ -20,8 +22,8 @@ PURGE_BATCH = 100
 PURGE_SECONDS = 2.0
 
 #: After each transaction it rests this many times as long as that took: the claims of all
-#: workers share one disk with it, and on SQLite the lock that there is for writers.
-PURGE_REST = 4
+#: workers share one disk with it, and on SQLite the one lock that there is for writers.
+PURGE_REST = {"postgresql": 4, "sqlite": 8}
 
 
 def take_back_from_dead_workers() -> int:
@@ -49,10 +51,11 @@ def apply_retention(lease: ChoreLease | None = None) -> bool:
         return False
     deadline = time.monotonic() + PURGE_SECONDS
     while time.monotonic() < deadline:
+        rest = PURGE_REST[connection.vendor]
         count, began = 0, time.monotonic()
         for deleted in operations.purge_in_parts(age, PURGE_BATCH, actor="retention"):
             count += deleted
-            time.sleep((time.monotonic() - began) * PURGE_REST)
+            time.sleep((time.monotonic() - began) * rest)
             began = time.monotonic()
         if lease is not None:
             lease.keep()
