@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
+from runs.admin.base import ReadOnlyAdmin
 from runs.bench.invented import KINDS
 from runs.models import BulkAction, FailureGroup, Job, Label, LogEntry, Run, RunStatus, Step
 
@@ -43,7 +44,7 @@ class Sample:
 
     def __init__(self) -> None:
         newest = Run.objects.newest_first().values_list("id", flat=True)
-        count = newest.count()
+        self.count = count = newest.count()
         self.ids = [newest[count * n // (_PLACES + 1)] for n in range(_PLACES)]
         names = [kind.name for kind in KINDS]
         self.jobs = list(Job.objects.filter(name__in=names).values_list("name", flat=True))
@@ -216,7 +217,8 @@ def _admin(sample: Sample) -> Iterator[Kind]:
         name: reverse(f"admin:runs_{name}_changelist")
         for name in ("run", "step", "logentry", "runevent", "label", "job", "worker")
     }
-    yield Kind("admin", "admin, lists", [*lists.values(), f"{lists['run']}?p=50"])
+    deep = min(50, sample.count // ReadOnlyAdmin.list_per_page)
+    yield Kind("admin", "admin, lists", [*lists.values(), f"{lists['run']}?p={deep}"])
     filtered = [
         *(f"{lists['run']}?status__exact={status}" for status in RunStatus.values),
         *(f"{lists['run']}?job={job}" for job in sample.jobs),
