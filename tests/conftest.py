@@ -20,6 +20,7 @@ from tests.support import flush
 SLOW = (
     *("tests/bench/", "tests/crash/", "tests/faults/", "tests/hosts/"),
     *("tests/security/", "tests/upgrades/"),
+    *("tests/commands/test_trigger_wait.py", "tests/commands/test_up.py", "tests/test_settings.py"),
     "tests/browser/test_accessible.py",
 )
 
