@@ -67,10 +67,10 @@ def cut_the_power(cluster: Cluster, pids: list[int], load: Load, dice: random.Ra
         time.sleep(dice.uniform(0.01, 0.06))
         whole, torn = kept / f"{number}" / "db.sqlite3", kept / f"{number}-torn" / "db.sqlite3"
         with disk.frozen(pids):
-            disk.copy(database, whole)
+            moved = disk.copy(database, whole)
             acknowledged, bodies = load.triggered(), cluster.evidence().bodies
         disk.copy(whole, torn)
-        disk.tear(torn, dice)
+        disk.tear(torn, dice, moved)
         missing = check_copy(whole, acknowledged, bodies)
         assert not missing, f"{BROKEN}: missing in a whole copy: {missing}"
         # Its last commit is one that perhaps nobody was told of, or one that all know of.
