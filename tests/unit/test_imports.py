@@ -169,9 +169,8 @@ def test_raw_statements_that_write_are_the_engine_s() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_importing_the_package_needs_no_django() -> None:
-    """Job modules import it while Django is still loading its apps."""
-    code = "import runs, sys; runs.job; print('runs.models' in sys.modules)"
+def printed_by(code: str) -> str:
+    """What a new process says."""
     found = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -180,11 +179,17 @@ def test_importing_the_package_needs_no_django() -> None:
         check=True,
         env={"PATH": "/usr/bin:/bin", "DJANGO_SETTINGS_MODULE": "tests.settings"},
     )
-    assert found.stdout == "False\n"
+    return found.stdout
+
+
+def test_importing_the_package_needs_no_django() -> None:
+    """Job modules import it while Django is still loading its apps."""
+    code = "import runs, sys; runs.job; print('runs.models' in sys.modules)"
+    assert printed_by(code) == "False\n"
 
 
 def test_a_worker_loads_neither_the_api_nor_the_pages() -> None:
-    """Which would be 14 MB of each, for what only a web process serves."""
+    """14 MB in each, for what only a web process serves."""
     code = (
         "import sys, django; django.setup();"
         "from runs.management.commands.worker import Command;"
@@ -192,12 +197,4 @@ def test_a_worker_loads_neither_the_api_nor_the_pages() -> None:
         "import runs.engine.worker;"
         "print([name for name in ('ninja', 'runs.api', 'runs.dashboard') if name in sys.modules])"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PATH": "/usr/bin:/bin", "DJANGO_SETTINGS_MODULE": "tests.settings"},
-    )
-    assert found.stdout == "[]\n"
+    assert printed_by(code) == "[]\n"
